@@ -1,0 +1,95 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// EventType names what happened. The names are stored and public.
+type EventType string
+
+// Payload is the data of one event. A payload type is never changed once events
+// of it are stored: a new shape is a new schema version with an upcaster.
+type Payload interface {
+	EventType() EventType
+	// SchemaVersion is the version that this program writes for the type.
+	SchemaVersion() int
+}
+
+// Event is a payload with its identity, as stored.
+type Event struct {
+	ID      string
+	Payload Payload
+}
+
+// NewEvent makes the n-th event (from 0) of a commit.
+func NewEvent(commitID string, n int, p Payload) Event {
+	return Event{ID: EventID(commitID, n), Payload: p}
+}
+
+// Type is the event's type.
+func (e Event) Type() EventType { return e.Payload.EventType() }
+
+type storedEvent struct {
+	ID      string          `json:"id"`
+	Type    EventType       `json:"type"`
+	Version int             `json:"version"`
+	Data    json.RawMessage `json:"data"`
+}
+
+// MarshalJSON writes the stored form.
+func (e Event) MarshalJSON() ([]byte, error) {
+	data, err := json.Marshal(e.Payload)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(storedEvent{e.ID, e.Payload.EventType(), e.Payload.SchemaVersion(), data})
+}
+
+// UnmarshalJSON reads the stored form of any schema version ever written.
+func (e *Event) UnmarshalJSON(raw []byte) error {
+	var s storedEvent
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	decode, ok := decoders[s.Type][s.Version]
+	if !ok {
+		return fmt.Errorf("event %s: unknown type %q version %d", s.ID, s.Type, s.Version)
+	}
+	p, err := decode(s.Data)
+	if err != nil {
+		return fmt.Errorf("event %s (%s v%d): %w", s.ID, s.Type, s.Version, err)
+	}
+	e.ID, e.Payload = s.ID, p
+	return nil
+}
+
+// decoders holds, for every event type, how each schema version ever stored is
+// read into the current payload. An entry is only ever added: when version 2 of
+// a type comes, its version 1 entry becomes the upcaster.
+var decoders = map[EventType]map[int]func(json.RawMessage) (Payload, error){}
+
+func decoder[P Payload](version int) {
+	var zero P
+	versions := decoders[zero.EventType()]
+	if versions == nil {
+		versions = map[int]func(json.RawMessage) (Payload, error){}
+		decoders[zero.EventType()] = versions
+	}
+	versions[version] = func(data json.RawMessage) (Payload, error) {
+		var p P
+		err := json.Unmarshal(data, &p)
+		return p, err
+	}
+}
+
+// EventTypes lists every type that this program can read, with its schema versions.
+func EventTypes() map[EventType][]int {
+	out := map[EventType][]int{}
+	for t, versions := range decoders {
+		for v := range versions {
+			out[t] = append(out[t], v)
+		}
+	}
+	return out
+}

@@ -1,0 +1,107 @@
+package domain
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Bounds of names and texts, in characters unless said otherwise.
+const (
+	MinNamespace, MaxNamespace = 3, 64
+	MinSlug, MaxSlug           = 1, 64
+	MinNonce, MaxNonce         = 8, 256
+	MaxSubject                 = 256
+	MaxAgentID, MaxAgentName   = 128, 128
+	MaxName                    = 128
+	MaxDescription             = 1024
+	MaxReason                  = 1024
+	keyPrefix                  = "ed25519:"
+	maxAgentIP, maxKeyText     = 64, 128
+	MaxEmail                   = 254 // RFC 5321, 4.5.3.1.3, less the angle brackets
+)
+
+// Violations collects what is wrong with a request, one entry a field.
+type Violations struct{ fields []FieldError }
+
+// Add records that a field is wrong.
+func (v *Violations) Add(field, message string) {
+	v.fields = append(v.fields, FieldError{Field: field, Message: message})
+}
+
+// Text checks the length of a text in characters, and that it is UTF-8 without
+// control characters. An empty text passes when least is 0.
+func (v *Violations) Text(field, text string, least, most int) {
+	switch n := utf8.RuneCountInString(text); {
+	case !utf8.ValidString(text):
+		v.Add(field, "must be valid UTF-8")
+	case text == "" && least > 0:
+		v.Add(field, "is required")
+	case n < least || n > most:
+		v.Add(field, fmt.Sprintf("must have %d to %d characters", max(least, 1), most))
+	case strings.ContainsFunc(text, unicode.IsControl):
+		v.Add(field, "must not contain control characters")
+	}
+}
+
+// Err is nil when nothing is wrong.
+func (v *Violations) Err() error {
+	if len(v.fields) == 0 {
+		return nil
+	}
+	return &Error{
+		Code:    CodeInvalidRequest,
+		Message: "The request is not valid: " + v.fields[0].Field + " " + v.fields[0].Message + ".",
+		Details: v.fields,
+	}
+}
+
+var (
+	namespacePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{1,62}[A-Za-z0-9]$`)
+	slugPattern      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+)
+
+// ValidNamespace reports whether a name has the form of a namespace, in either case.
+func ValidNamespace(name string) bool { return namespacePattern.MatchString(name) }
+
+// CanonicalNamespace is the lower-case form under which a namespace is registered:
+// two names that differ in case are one namespace.
+func CanonicalNamespace(name string) string { return strings.ToLower(name) }
+
+// ValidSlug reports whether a name has the form of a service slug.
+func ValidSlug(slug string) bool { return slugPattern.MatchString(slug) }
+
+// DID is the decentralized identifier of a namespace.
+func DID(namespace string) string { return "did:sigilum:" + namespace }
+
+// ParsePublicKey reads `ed25519:<standard base64 of 32 bytes>`. Only the canonical
+// text is accepted, so that one key has one spelling.
+func ParsePublicKey(text string) (ed25519.PublicKey, error) {
+	encoded, ok := strings.CutPrefix(text, keyPrefix)
+	if !ok {
+		return nil, Errorf(CodeInvalidRequest, "a public key starts with %q", keyPrefix)
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(raw) != ed25519.PublicKeySize || FormatPublicKey(raw) != text {
+		return nil, Errorf(CodeInvalidRequest, "a public key is %s and the standard base64 of %d bytes", keyPrefix, ed25519.PublicKeySize)
+	}
+	return raw, nil
+}
+
+// FormatPublicKey is the reverse of ParsePublicKey.
+func FormatPublicKey(key ed25519.PublicKey) string {
+	return keyPrefix + base64.StdEncoding.EncodeToString(key)
+}
+
+func validAgentIP(text string) bool {
+	if len(text) > maxAgentIP {
+		return false
+	}
+	addr, err := netip.ParseAddr(text)
+	return err == nil && addr.Zone() == ""
+}
