@@ -1,0 +1,266 @@
+package domain
+
+import (
+	"container/heap"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Status is the state of a claim.
+type Status string
+
+// The states of a claim. It starts pending; nothing leaves the last three.
+const (
+	StatusPending  Status = "pending"
+	StatusApproved Status = "approved"
+	StatusRejected Status = "rejected"
+	StatusRevoked  Status = "revoked"
+	StatusExpired  Status = "expired"
+)
+
+// Statuses lists the states in the order in which a claim can take them.
+var Statuses = []Status{StatusPending, StatusApproved, StatusRejected, StatusRevoked, StatusExpired}
+
+// transitions is the whole state diagram: where each state may be left for.
+var transitions = map[Status][]Status{
+	StatusPending:  {StatusApproved, StatusRejected, StatusExpired},
+	StatusApproved: {StatusRevoked, StatusExpired},
+}
+
+const (
+	// ReplayWindow is how long a service's nonces and the callers' idempotency keys
+	// are remembered.
+	ReplayWindow = 24 * time.Hour
+	// SignatureWindow is how long the nonce of a recorded signature is remembered. A
+	// signature is good for 305 s; the rest covers clocks that differ between nodes.
+	SignatureWindow = 10 * time.Minute
+	// MaxExpiriesPerCommit bounds what one commit expires beside its own purpose, so
+	// that a commit stays far below the largest message a stream takes.
+	MaxExpiriesPerCommit = 500
+)
+
+// Claims is the state of a claims boundary: what decisions about its claims need
+// and no more. It is not safe for concurrent use.
+type Claims struct {
+	namespace string
+	version   uint64
+	time      time.Time // of the last commit
+
+	claims   map[string]*claim
+	latest   map[pair]*claim
+	services map[string][]string // key → services that it has a claim on, by first claim
+
+	pending         int
+	approved        int
+	approvedAgents  map[string]int // key → approved claims
+	approvedService map[string]int // service → approved claims
+	due             dueHeap
+
+	nonces          window // service and nonce of submits
+	signatureNonces window // signer and nonce of signatures
+	answers         answers
+}
+
+// pair is what at most one active claim exists for.
+type pair struct{ service, key string }
+
+type claim struct {
+	id         string
+	pair       pair
+	slug       string
+	status     Status
+	until      *time.Time // when the state ends by itself; pending and approved only
+	approvedAt time.Time
+}
+
+func (c *claim) active() bool { return c.status == StatusPending || c.status == StatusApproved }
+
+func (c *claim) overdue(now time.Time) bool {
+	return c.active() && c.until != nil && !now.Before(*c.until)
+}
+
+// statusAt is the state as every decision must see it: past its time, an active
+// claim is expired whether or not that has been recorded.
+func (c *claim) statusAt(now time.Time) Status {
+	if c.overdue(now) {
+		return StatusExpired
+	}
+	return c.status
+}
+
+// NewClaims is the state of a claims boundary with no commits.
+func NewClaims(namespace string) *Claims {
+	return &Claims{
+		namespace:       namespace,
+		claims:          map[string]*claim{},
+		latest:          map[pair]*claim{},
+		services:        map[string][]string{},
+		approvedAgents:  map[string]int{},
+		approvedService: map[string]int{},
+		nonces:          newWindow(ReplayWindow),
+		signatureNonces: newWindow(SignatureWindow),
+		answers:         newAnswers(),
+	}
+}
+
+// Version is the version of the last commit applied.
+func (s *Claims) Version() uint64 { return s.version }
+
+// Apply brings the state to just after the commit. A commit that could not have
+// been decided on this state (a gap, a transition outside the diagram, a second
+// active claim for one service and key, a limit exceeded, time going backwards)
+// is an error, and the state must then be thrown away.
+func (s *Claims) Apply(c *Commit) error {
+	if err := checkOrder(c, Boundary{s.namespace, KindClaims}, s.version, s.time); err != nil {
+		return err
+	}
+	for _, e := range c.Events {
+		if err := s.evolve(e.Payload, c.Time); err != nil {
+			return fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
+		}
+	}
+	if err := s.checkLimits(c); err != nil {
+		return fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
+	}
+	s.version, s.time = c.Version, c.Time
+	s.answers.record(c)
+	s.nonces.prune(c.Time)
+	s.signatureNonces.prune(c.Time)
+	s.due.compact(s.pending + s.approved)
+	return nil
+}
+
+func checkOrder(c *Commit, b Boundary, version uint64, last time.Time) error {
+	switch {
+	case c.Boundary() != b:
+		return fmt.Errorf("a commit of %s was applied to %s", c.Boundary(), b)
+	case c.Version != version+1:
+		return fmt.Errorf("%s: version %d follows version %d", b, c.Version, version)
+	case c.Time.Before(last):
+		return fmt.Errorf("%s version %d: its time is before its predecessor's", b, c.Version)
+	}
+	return nil
+}
+
+func (s *Claims) evolve(p Payload, at time.Time) error {
+	switch p := p.(type) {
+	case ClaimSubmitted:
+		return s.submitted(p, at)
+	case ClaimApproved:
+		return s.move(p.ClaimID, StatusApproved, p.ExpiresAt, at)
+	case ClaimRejected:
+		return s.move(p.ClaimID, StatusRejected, nil, at)
+	case ClaimRevoked:
+		return s.move(p.ClaimID, StatusRevoked, nil, at)
+	case ClaimExpired:
+		return s.move(p.ClaimID, StatusExpired, nil, at)
+	}
+	return fmt.Errorf("%s does not belong to a claims boundary", p.EventType())
+}
+
+func (s *Claims) submitted(p ClaimSubmitted, at time.Time) error {
+	if s.claims[p.ClaimID] != nil {
+		return fmt.Errorf("claim %s was submitted before", p.ClaimID)
+	}
+	k := pair{p.ServiceID, p.PublicKey}
+	before := s.latest[k]
+	if before != nil && before.active() {
+		return fmt.Errorf("claim %s is active for the same service and key as %s", before.id, p.ClaimID)
+	}
+	if before == nil {
+		s.services[p.PublicKey] = append(s.services[p.PublicKey], p.ServiceID)
+	}
+	c := &claim{id: p.ClaimID, pair: k, slug: p.Service, status: StatusPending, until: p.ExpiresAt}
+	s.claims[c.id], s.latest[k] = c, c
+	s.pending++
+	s.await(c)
+	s.nonces.add(joinKey(p.ServiceID, p.Nonce), at)
+	s.signatureNonces.add(joinKey(p.Signer, p.SignatureNonce), at)
+	return nil
+}
+
+func (s *Claims) move(id string, to Status, until *time.Time, at time.Time) error {
+	c := s.claims[id]
+	if c == nil {
+		return fmt.Errorf("claim %s was never submitted", id)
+	}
+	if !slices.Contains(transitions[c.status], to) {
+		return fmt.Errorf("claim %s cannot go from %s to %s", id, c.status, to)
+	}
+	if c.status == StatusPending {
+		s.pending--
+	} else {
+		s.approved--
+		decrement(s.approvedAgents, c.pair.key)
+		decrement(s.approvedService, c.pair.service)
+	}
+	c.status, c.until = to, until
+	if to == StatusApproved {
+		c.approvedAt = at
+		s.approved++
+		s.approvedAgents[c.pair.key]++
+		s.approvedService[c.pair.service]++
+		s.await(c)
+	}
+	return nil
+}
+
+func (s *Claims) await(c *claim) {
+	if c.until != nil {
+		heap.Push(&s.due, dueAt{*c.until, c})
+	}
+}
+
+// checkLimits checks the limits that the commit was decided on. They bind what a
+// commit adds: a limit set below what is there already ends nothing.
+func (s *Claims) checkLimits(c *Commit) error {
+	for _, e := range c.Events {
+		if c.Basis == nil {
+			return fmt.Errorf("it does not say which limits it was decided on")
+		}
+		limits := c.Basis.Limits
+		switch p := e.Payload.(type) {
+		case ClaimSubmitted:
+			if s.claims[p.ClaimID].status == StatusPending && s.pending > limits.MaxPending {
+				return fmt.Errorf("%d claims are pending, past the limit of %d", s.pending, limits.MaxPending)
+			}
+		case ClaimApproved:
+			k := s.claims[p.ClaimID].pair
+			if n := len(s.approvedAgents); s.approvedAgents[k.key] == 1 && n > limits.MaxAgents {
+				return fmt.Errorf("%d agents are approved, past the limit of %d", n, limits.MaxAgents)
+			}
+			if n := len(s.approvedService); s.approvedService[k.service] == 1 && n > limits.MaxServices {
+				return fmt.Errorf("%d services are approved, past the limit of %d", n, limits.MaxServices)
+			}
+		}
+	}
+	return nil
+}
+
+func decrement(counts map[string]int, key string) {
+	if counts[key]--; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// NextDue is when the first active claim expires by itself; false when none does.
+func (s *Claims) NextDue() (time.Time, bool) {
+	// Apply leaves the heap with a live entry on top.
+	if len(s.due) == 0 {
+		return time.Time{}, false
+	}
+	return s.due[0].at, true
+}
+
+// overdue lists the active claims that are past their time, in no useful order, but
+// at most limit of them.
+func (s *Claims) overdue(now time.Time, limit int) []*claim {
+	return s.due.collect(0, now, limit, nil)
+}
+
+// Backlog reports whether more is overdue than one commit may expire beside its own
+// purpose: ExpireOverdue must then go first, until it is not.
+func (s *Claims) Backlog(now time.Time) bool {
+	return len(s.overdue(now, MaxExpiriesPerCommit+1)) > MaxExpiriesPerCommit
+}

@@ -1,0 +1,307 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// ClaimCommand is a command on a claims boundary.
+type ClaimCommand interface{ claimCommand() }
+
+// Submit asks, on behalf of an agent, to use a service. The caller has checked who
+// the service is: ServiceID, Service and ServiceNamespace come from its key.
+type Submit struct {
+	ClaimID          string // the id of the claim if this makes one
+	ServiceID        string
+	Service          string
+	ServiceNamespace string
+	PublicKey        string
+	AgentIP          string
+	Nonce            string
+	Signer           string // the namespace that signed the request
+	SignatureNonce   string
+	Subject          string
+	AgentID          string
+	AgentName        string
+}
+
+// Approve lets the agent use the service, until ExpiresAt where that is set.
+type Approve struct {
+	ClaimID   string
+	Reason    string
+	ExpiresAt *time.Time
+}
+
+// Reject refuses a pending claim.
+type Reject struct{ ClaimID, Reason string }
+
+// Revoke takes an approval back.
+type Revoke struct{ ClaimID, Reason string }
+
+// Expire ends a pending or approved claim as expired.
+type Expire struct{ ClaimID, Reason string }
+
+// ExpireOverdue expires what is past its time, at most MaxExpiriesPerCommit claims.
+type ExpireOverdue struct{}
+
+func (Submit) claimCommand()        {}
+func (Approve) claimCommand()       {}
+func (Reject) claimCommand()        {}
+func (Revoke) claimCommand()        {}
+func (Expire) claimCommand()        {}
+func (ExpireOverdue) claimCommand() {}
+
+// Terms are what a decision about claims takes from the registry.
+type Terms struct {
+	RegistryVersion uint64
+	Active          bool // whether the namespace is
+	Policy          Policy
+	// ServiceExists tells whether a service was not deleted.
+	ServiceExists func(serviceID string) bool
+}
+
+// Basis is the part of the terms that is recorded.
+func (t Terms) Basis() *Basis { return &Basis{t.RegistryVersion, t.Policy.Limits} }
+
+// ClaimAnswer is what the caller of a claim command is told.
+type ClaimAnswer struct {
+	ClaimID        string `json:"claim_id"`
+	Status         Status `json:"status"`
+	Service        string `json:"service"`
+	Message        string `json:"message"`
+	Created        bool   `json:"created"` // a claim was made
+	AgentsApproved int    `json:"agents_approved"`
+	AgentsLimit    int    `json:"agents_limit"`
+}
+
+// ClaimDecision is the outcome of a command. Without payloads there is nothing to
+// record: the answer rests on what is there already.
+type ClaimDecision struct {
+	Payloads []Payload
+	Answer   ClaimAnswer
+}
+
+// Decide gives the events that a command leads to, or refuses it with an *Error. It
+// changes nothing. now must not be before the last commit; use the later of the two.
+//
+// What is overdue is expired first, in the same commit: decisions rest on it.
+func (s *Claims) Decide(cmd ClaimCommand, ref CommandRef, terms Terms, now time.Time) (ClaimDecision, error) {
+	d := &claimDecider{Claims: s, terms: terms, now: now}
+	if sub, ok := cmd.(Submit); ok && s.signatureNonces.has(joinKey(sub.Signer, sub.SignatureNonce), now) {
+		return ClaimDecision{}, Errorf(CodeSignatureNonceReplay, "This signature's nonce was used before.")
+	}
+	if answer, err := s.answers.recall(ref, now); err != nil || answer != nil {
+		return recalled(answer, err)
+	}
+	d.expireOverdue()
+	switch cmd := cmd.(type) {
+	case Submit:
+		return d.submit(cmd)
+	case Approve:
+		return d.approve(cmd)
+	case Reject:
+		return d.end(cmd.ClaimID, []Status{StatusPending}, ClaimRejected{ClaimID: cmd.ClaimID, Reason: cmd.Reason}, StatusRejected)
+	case Revoke:
+		return d.end(cmd.ClaimID, []Status{StatusApproved}, ClaimRevoked{ClaimID: cmd.ClaimID, Reason: cmd.Reason}, StatusRevoked)
+	case Expire:
+		p := ClaimExpired{ClaimID: cmd.ClaimID, Cause: ExpiredByRequest, Reason: cmd.Reason}
+		return d.end(cmd.ClaimID, []Status{StatusPending, StatusApproved}, p, StatusExpired)
+	case ExpireOverdue:
+		return ClaimDecision{Payloads: d.payloads}, nil
+	}
+	return ClaimDecision{}, fmt.Errorf("unknown claim command %T", cmd)
+}
+
+func recalled(answer json.RawMessage, err error) (ClaimDecision, error) {
+	var d ClaimDecision
+	if err == nil {
+		err = json.Unmarshal(answer, &d.Answer)
+	}
+	return d, err
+}
+
+// claimDecider carries one decision: the state with what is overdue taken off.
+type claimDecider struct {
+	*Claims
+	terms    Terms
+	now      time.Time
+	payloads []Payload
+
+	agents, services map[string]int // approved claims that are overdue
+	overduePending   int
+}
+
+func (d *claimDecider) expireOverdue() {
+	d.agents, d.services = map[string]int{}, map[string]int{}
+	for _, c := range d.overdue(d.now, MaxExpiriesPerCommit) {
+		cause := ExpiredUndecided
+		if c.status == StatusApproved {
+			cause = ExpiredApproval
+			d.agents[c.pair.key]++
+			d.services[c.pair.service]++
+		} else {
+			d.overduePending++
+		}
+		d.payloads = append(d.payloads, ClaimExpired{ClaimID: c.id, Cause: cause})
+	}
+}
+
+// distinct counts what has an approved claim left once the overdue ones are gone.
+func distinct(approved, overdue map[string]int) int {
+	n := len(approved)
+	for key, gone := range overdue {
+		if approved[key] == gone {
+			n--
+		}
+	}
+	return n
+}
+
+func (d *claimDecider) decide(answer ClaimAnswer, payloads ...Payload) (ClaimDecision, error) {
+	return ClaimDecision{append(d.payloads, payloads...), answer}, nil
+}
+
+func (d *claimDecider) submit(cmd Submit) (ClaimDecision, error) {
+	if !d.terms.Active {
+		return ClaimDecision{}, Errorf(CodeForbidden, "The namespace %s is not active.", d.namespace)
+	}
+	if d.nonces.has(joinKey(cmd.ServiceID, cmd.Nonce), d.now) {
+		return ClaimDecision{}, Errorf(CodeNonceReplay, "This nonce was used before by this service in this namespace.")
+	}
+	if c := d.latest[pair{cmd.ServiceID, cmd.PublicKey}]; c != nil && c.active() && !c.overdue(d.now) {
+		return ClaimDecision{Answer: ClaimAnswer{
+			ClaimID: c.id, Status: c.status, Service: c.slug,
+			Message: fmt.Sprintf("This agent already has a claim on this service; it is %s.", c.status),
+		}}, nil
+	}
+	submitted := ClaimSubmitted{
+		ClaimID: cmd.ClaimID, ServiceID: cmd.ServiceID, ServiceNamespace: cmd.ServiceNamespace, Service: cmd.Service,
+		PublicKey: cmd.PublicKey, AgentIP: cmd.AgentIP, Nonce: cmd.Nonce,
+		Signer: cmd.Signer, SignatureNonce: cmd.SignatureNonce,
+		Subject: cmd.Subject, AgentID: cmd.AgentID, AgentName: cmd.AgentName,
+		ExpiresAt: d.terms.Policy.pendingUntil(d.now),
+	}
+	answer := ClaimAnswer{ClaimID: cmd.ClaimID, Service: cmd.Service, Created: true}
+
+	if d.terms.Policy.approves(cmd.ServiceID, cmd.AgentIP) && d.limitReached(cmd.ServiceID, cmd.PublicKey) == nil {
+		answer.Status, answer.Message = StatusApproved, "Approved by the namespace's policy."
+		return d.decide(answer, submitted, ClaimApproved{ClaimID: cmd.ClaimID, AutoApproved: true})
+	}
+	if n, most := d.pending-d.overduePending, d.terms.Policy.MaxPending; n >= most {
+		reason := fmt.Sprintf("max_pending reached: %d claims are pending and the limit is %d", n, most)
+		answer.Status, answer.Message = StatusRejected, "Rejected by the namespace's policy: "+reason+"."
+		return d.decide(answer, submitted, ClaimRejected{ClaimID: cmd.ClaimID, Reason: reason, ByPolicy: true})
+	}
+	answer.Status, answer.Message = StatusPending, "The namespace's owner has been asked to decide."
+	return d.decide(answer, submitted)
+}
+
+// limitReached says which limit stands in the way of approving a claim of the key on
+// the service.
+func (d *claimDecider) limitReached(service, key string) error {
+	n, most := distinct(d.approvedAgents, d.agents), d.terms.Policy.MaxAgents
+	if d.approvedAgents[key] == d.agents[key] && n >= most {
+		return Errorf(CodeAgentLimitReached, "%d agents are approved in this namespace and the limit is %d.", n, most)
+	}
+	n, most = distinct(d.approvedService, d.services), d.terms.Policy.MaxServices
+	if d.approvedService[service] == d.services[service] && n >= most {
+		return Errorf(CodeServiceLimitReached, "%d services have an approved claim in this namespace and the limit is %d.", n, most)
+	}
+	return nil
+}
+
+// at finds the claim that a command is about, in one of the states.
+func (d *claimDecider) at(id string, states []Status) (*claim, error) {
+	c := d.claims[id]
+	if c == nil {
+		return nil, Errorf(CodeNotFound, "There is no claim %s in this namespace.", id)
+	}
+	for _, want := range states {
+		if c.statusAt(d.now) == want {
+			return c, nil
+		}
+	}
+	return nil, Errorf(CodeConflict, "The claim is %s.", c.statusAt(d.now))
+}
+
+func (d *claimDecider) approve(cmd Approve) (ClaimDecision, error) {
+	if cmd.ExpiresAt != nil && !cmd.ExpiresAt.After(d.now) {
+		var v Violations
+		v.Add("expires_at", "must be in the future")
+		return ClaimDecision{}, v.Err()
+	}
+	c, err := d.at(cmd.ClaimID, []Status{StatusPending})
+	if err != nil {
+		return ClaimDecision{}, err
+	}
+	if !d.terms.ServiceExists(c.pair.service) {
+		return ClaimDecision{}, Errorf(CodeConflict, "The service that the claim is for was deleted; the claim is %s.", c.status)
+	}
+	if err := d.limitReached(c.pair.service, c.pair.key); err != nil {
+		return ClaimDecision{}, err
+	}
+	agents := distinct(d.approvedAgents, d.agents)
+	if d.approvedAgents[c.pair.key] == d.agents[c.pair.key] {
+		agents++
+	}
+	answer := ClaimAnswer{
+		ClaimID: c.id, Status: StatusApproved, Service: c.slug,
+		AgentsApproved: agents, AgentsLimit: d.terms.Policy.MaxAgents,
+	}
+	return d.decide(answer, ClaimApproved{ClaimID: c.id, Reason: cmd.Reason, ExpiresAt: cmd.ExpiresAt})
+}
+
+func (d *claimDecider) end(id string, from []Status, p Payload, to Status) (ClaimDecision, error) {
+	c, err := d.at(id, from)
+	if err != nil {
+		return ClaimDecision{}, err
+	}
+	return d.decide(ClaimAnswer{ClaimID: c.id, Status: to, Service: c.slug}, p)
+}
+
+// Verdict answers whether an agent may use a service. Reason is set when it may not.
+type Verdict struct {
+	Authorized bool
+	Reason     string
+	ClaimID    string
+	ServiceID  string
+	ApprovedAt time.Time
+	ExpiresAt  *time.Time
+}
+
+// ReasonNoClaim is the verdict's reason where the agent never asked.
+const ReasonNoClaim = "no_approved_claim"
+
+// Verify tells whether the key may use the service now, from its latest claim on it.
+func (s *Claims) Verify(serviceID, publicKey string, now time.Time) Verdict {
+	c := s.latest[pair{serviceID, publicKey}]
+	if c == nil {
+		return Verdict{ServiceID: serviceID, Reason: ReasonNoClaim}
+	}
+	v := Verdict{ClaimID: c.id, ServiceID: serviceID}
+	if status := c.statusAt(now); status != StatusApproved {
+		v.Reason = string(status)
+		return v
+	}
+	v.Authorized, v.ApprovedAt, v.ExpiresAt = true, c.approvedAt, c.until
+	return v
+}
+
+// ServicesOf lists the services on which the key has or had a claim, those of a slug
+// where slug is not empty.
+func (s *Claims) ServicesOf(publicKey, slug string) []string {
+	var ids []string
+	for _, id := range s.services[publicKey] {
+		if slug == "" || s.latest[pair{id, publicKey}].slug == slug {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// Has reports whether a claim with the id was ever submitted here.
+func (s *Claims) Has(claimID string) bool { return s.claims[claimID] != nil }
+
+// Time is when the last commit was made; the zero time where there is none.
+func (s *Claims) Time() time.Time { return s.time }

@@ -1,0 +1,450 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// OwnerLimits bound what one owner may have. The operator sets them.
+type OwnerLimits struct {
+	Services           int // services of a namespace
+	KeysPerService     int // active keys of a service
+	WebhooksPerService int
+	ManagementKeys     int // active management keys of a namespace
+}
+
+// DefaultOwnerLimits are the limits where the operator sets none.
+func DefaultOwnerLimits() OwnerLimits {
+	return OwnerLimits{Services: 50, KeysPerService: 10, WebhooksPerService: 5, ManagementKeys: 50}
+}
+
+// RegistryCommand is a command on a registry boundary.
+type RegistryCommand interface{ registryCommand() }
+
+// Commands of the operator.
+type (
+	// RegisterNamespace begins a namespace, with an owner and his first login token.
+	RegisterNamespace struct {
+		OwnerID string
+		Token   LoginToken
+	}
+	// IssueLoginToken makes another login token for an owner (empty: the first one).
+	IssueLoginToken struct {
+		OwnerID string
+		Token   LoginToken
+	}
+	// DeactivateNamespace stops a namespace.
+	DeactivateNamespace struct{ Reason string }
+	// ActivateNamespace lets it go on.
+	ActivateNamespace struct{ Reason string }
+)
+
+// LoginToken is a one-time login token, by its hash.
+type LoginToken struct {
+	Hash      Hash
+	ExpiresAt time.Time
+}
+
+// Commands of an owner.
+type (
+	// UseLoginToken trades a login token for a session.
+	UseLoginToken struct {
+		TokenHash Hash
+		SessionID string
+		ExpiresAt time.Time // of the session
+	}
+	// EndSession ends a session before its time.
+	EndSession struct {
+		OwnerID, SessionID string
+		ExpiresAt          time.Time
+	}
+	// ChangePolicy sets the parts of the policy that are not nil.
+	ChangePolicy struct {
+		MaxPending, MaxAgents, MaxServices, PendingExpiryHours *int
+		ServiceIDs, CIDRs                                      *[]string
+	}
+	// CreateService registers a service.
+	CreateService struct{ ServiceID, Slug, Name, Description string }
+	// UpdateService sets what is not nil.
+	UpdateService struct {
+		ServiceID         string
+		Name, Description *string
+	}
+	// DeleteService ends a service, its keys and its webhooks.
+	DeleteService struct{ ServiceID string }
+	// CreateServiceKey records a key that the caller has made.
+	CreateServiceKey struct {
+		KeyID, ServiceID, Name, Prefix string
+		Hash                           Hash
+	}
+	// DeactivateServiceKey makes a key useless.
+	DeactivateServiceKey struct{ KeyID, ServiceID string }
+	// RevokeServiceKey makes a key useless and takes it off the lists.
+	RevokeServiceKey struct{ KeyID, ServiceID string }
+	// CreateManagementKey records a key that the caller has made. Grantor holds the
+	// permissions of who creates it: nobody gives what he lacks.
+	CreateManagementKey struct {
+		KeyID, Name, LastFour string
+		Permissions, Grantor  []Permission
+		Hash                  Hash
+	}
+	// DeactivateManagementKey makes a key useless.
+	DeactivateManagementKey struct {
+		KeyID   string
+		Grantor []Permission
+	}
+	// DeleteManagementKey makes a key useless and takes it off the lists.
+	DeleteManagementKey struct {
+		KeyID   string
+		Grantor []Permission
+	}
+	// CreateWebhook registers an endpoint. The caller has checked the URL and sealed
+	// the secrets.
+	CreateWebhook struct{ WebhookCreated }
+	// SetWebhookActive starts or stops calls to an endpoint.
+	SetWebhookActive struct {
+		WebhookID, ServiceID string
+		Active               bool
+		Reason               string
+	}
+	// DeleteWebhook ends a webhook.
+	DeleteWebhook struct{ WebhookID, ServiceID string }
+)
+
+func (RegisterNamespace) registryCommand()       {}
+func (IssueLoginToken) registryCommand()         {}
+func (DeactivateNamespace) registryCommand()     {}
+func (ActivateNamespace) registryCommand()       {}
+func (UseLoginToken) registryCommand()           {}
+func (EndSession) registryCommand()              {}
+func (ChangePolicy) registryCommand()            {}
+func (CreateService) registryCommand()           {}
+func (UpdateService) registryCommand()           {}
+func (DeleteService) registryCommand()           {}
+func (CreateServiceKey) registryCommand()        {}
+func (DeactivateServiceKey) registryCommand()    {}
+func (RevokeServiceKey) registryCommand()        {}
+func (CreateManagementKey) registryCommand()     {}
+func (DeactivateManagementKey) registryCommand() {}
+func (DeleteManagementKey) registryCommand()     {}
+func (CreateWebhook) registryCommand()           {}
+func (SetWebhookActive) registryCommand()        {}
+func (DeleteWebhook) registryCommand()           {}
+
+// RegistryAnswer says what a registry command was about.
+type RegistryAnswer struct {
+	ID      string `json:"id"`
+	OwnerID string `json:"owner_id,omitempty"`
+}
+
+// RegistryDecision is the outcome of a command. Without payloads there is nothing to
+// record: it is so already.
+type RegistryDecision struct {
+	Payloads []Payload
+	Answer   RegistryAnswer
+}
+
+// Decide gives the events that a command leads to, or refuses it with an *Error. It
+// changes nothing.
+func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
+	if answer, err := r.answers.recall(ref, now); err != nil || answer != nil {
+		var d RegistryDecision
+		if err == nil {
+			err = json.Unmarshal(answer, &d.Answer)
+		}
+		return d, err
+	}
+	if c, ok := cmd.(RegisterNamespace); ok {
+		return r.register(c)
+	}
+	if !r.registered {
+		return RegistryDecision{}, Errorf(CodeNotFound, "There is no namespace %s.", r.namespace)
+	}
+	switch cmd := cmd.(type) {
+	case IssueLoginToken:
+		return r.issueLoginToken(cmd)
+	case UseLoginToken:
+		return r.useLoginToken(cmd, now)
+	case EndSession:
+		if r.SessionEnded(cmd.SessionID) {
+			return RegistryDecision{}, nil
+		}
+		return record("", SessionEnded{cmd.OwnerID, cmd.SessionID, cmd.ExpiresAt})
+	case DeactivateNamespace:
+		if !r.active {
+			return RegistryDecision{}, nil
+		}
+		return record("", NamespaceDeactivated{cmd.Reason})
+	case ActivateNamespace:
+		if r.active {
+			return RegistryDecision{}, nil
+		}
+		return record("", NamespaceActivated{cmd.Reason})
+	case ChangePolicy:
+		return r.changePolicy(cmd)
+	default:
+		return r.decideService(cmd, limits)
+	}
+}
+
+func (r *Registry) decideService(cmd RegistryCommand, limits OwnerLimits) (RegistryDecision, error) {
+	switch cmd := cmd.(type) {
+	case CreateService:
+		return r.createService(cmd, limits)
+	case UpdateService:
+		return r.updateService(cmd)
+	case DeleteService:
+		if _, ok := r.services[cmd.ServiceID]; !ok {
+			return RegistryDecision{}, notFound("service", cmd.ServiceID)
+		}
+		return record(cmd.ServiceID, ServiceDeleted{cmd.ServiceID})
+	case CreateServiceKey:
+		return r.createServiceKey(cmd, limits)
+	case DeactivateServiceKey:
+		return r.endServiceKey(cmd.KeyID, cmd.ServiceID, ServiceKeyDeactivated{cmd.KeyID, cmd.ServiceID})
+	case RevokeServiceKey:
+		return r.endServiceKey(cmd.KeyID, cmd.ServiceID, ServiceKeyRevoked{cmd.KeyID, cmd.ServiceID})
+	case CreateManagementKey:
+		return r.createManagementKey(cmd, limits)
+	case DeactivateManagementKey:
+		return r.endManagementKey(cmd.KeyID, cmd.Grantor, ManagementKeyDeactivated{cmd.KeyID})
+	case DeleteManagementKey:
+		return r.endManagementKey(cmd.KeyID, cmd.Grantor, ManagementKeyDeleted{cmd.KeyID})
+	case CreateWebhook:
+		return r.createWebhook(cmd, limits)
+	case SetWebhookActive:
+		return r.setWebhookActive(cmd)
+	case DeleteWebhook:
+		if w, ok := r.webhooks[cmd.WebhookID]; !ok || w.ServiceID != cmd.ServiceID {
+			return RegistryDecision{}, notFound("webhook", cmd.WebhookID)
+		}
+		return record(cmd.WebhookID, WebhookDeleted{cmd.WebhookID, cmd.ServiceID})
+	}
+	return RegistryDecision{}, fmt.Errorf("unknown registry command %T", cmd)
+}
+
+func record(id string, payloads ...Payload) (RegistryDecision, error) {
+	return RegistryDecision{Payloads: payloads, Answer: RegistryAnswer{ID: id}}, nil
+}
+
+func notFound(what, id string) error { return Errorf(CodeNotFound, "There is no %s %s.", what, id) }
+
+func limitConflict(what string, n int) error {
+	return Errorf(CodeConflict, "The limit of %d %s is reached.", n, what)
+}
+
+func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
+	if !ValidNamespace(r.namespace) || CanonicalNamespace(r.namespace) != r.namespace {
+		var v Violations
+		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
+		return RegistryDecision{}, v.Err()
+	}
+	if r.registered {
+		return RegistryDecision{}, Errorf(CodeConflict, "The namespace %s is registered already.", r.namespace)
+	}
+	return RegistryDecision{
+		Payloads: []Payload{
+			NamespaceRegistered{r.namespace, cmd.OwnerID},
+			LoginTokenIssued{cmd.OwnerID, cmd.Token.Hash, cmd.Token.ExpiresAt},
+		},
+		Answer: RegistryAnswer{ID: r.namespace, OwnerID: cmd.OwnerID},
+	}, nil
+}
+
+func (r *Registry) issueLoginToken(cmd IssueLoginToken) (RegistryDecision, error) {
+	owner := cmd.OwnerID
+	if owner == "" {
+		owner = r.Owner()
+	}
+	if !r.HasOwner(owner) {
+		return RegistryDecision{}, notFound("owner", owner)
+	}
+	d, err := record(r.namespace, LoginTokenIssued{owner, cmd.Token.Hash, cmd.Token.ExpiresAt})
+	d.Answer.OwnerID = owner
+	return d, err
+}
+
+func (r *Registry) useLoginToken(cmd UseLoginToken, now time.Time) (RegistryDecision, error) {
+	t, ok := r.tokens[cmd.TokenHash]
+	if !ok || t.used || !now.Before(t.expiresAt) || !r.HasOwner(t.ownerID) {
+		return RegistryDecision{}, Errorf(CodeUnauthorized, "This login link is not valid: it was used, it is older than 15 minutes, or it was never issued.")
+	}
+	d, err := record(cmd.SessionID, OwnerLoggedIn{t.ownerID, cmd.TokenHash, cmd.SessionID, cmd.ExpiresAt})
+	d.Answer.OwnerID = t.ownerID
+	return d, err
+}
+
+func (r *Registry) changePolicy(cmd ChangePolicy) (RegistryDecision, error) {
+	p := r.policy
+	setTo(&p.MaxPending, cmd.MaxPending)
+	setTo(&p.MaxAgents, cmd.MaxAgents)
+	setTo(&p.MaxServices, cmd.MaxServices)
+	setTo(&p.PendingExpiryHours, cmd.PendingExpiryHours)
+	setTo(&p.AutoApprove.ServiceIDs, cmd.ServiceIDs)
+	setTo(&p.AutoApprove.CIDRs, cmd.CIDRs)
+	if err := p.Validate(); err != nil {
+		return RegistryDecision{}, err
+	}
+	return record(r.namespace, PolicyChanged{p})
+}
+
+func setTo[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+func (r *Registry) createService(cmd CreateService, limits OwnerLimits) (RegistryDecision, error) {
+	var v Violations
+	if !ValidSlug(cmd.Slug) {
+		v.Add("slug", "must have 1 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
+	}
+	v.Text("name", cmd.Name, 1, MaxName)
+	v.Text("description", cmd.Description, 0, MaxDescription)
+	if err := v.Err(); err != nil {
+		return RegistryDecision{}, err
+	}
+	for _, s := range r.services {
+		if s.Slug == cmd.Slug {
+			return RegistryDecision{}, Errorf(CodeConflict, "There is a service %s already.", cmd.Slug)
+		}
+	}
+	if len(r.services) >= limits.Services {
+		return RegistryDecision{}, limitConflict("services", limits.Services)
+	}
+	return record(cmd.ServiceID, ServiceCreated{cmd.ServiceID, cmd.Slug, cmd.Name, cmd.Description})
+}
+
+func (r *Registry) updateService(cmd UpdateService) (RegistryDecision, error) {
+	s, ok := r.services[cmd.ServiceID]
+	setTo(&s.Name, cmd.Name)
+	setTo(&s.Description, cmd.Description)
+	var v Violations
+	if cmd.Name != nil {
+		v.Text("name", s.Name, 1, MaxName)
+	}
+	v.Text("description", s.Description, 0, MaxDescription)
+	if err := v.Err(); err != nil {
+		return RegistryDecision{}, err
+	}
+	if !ok {
+		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+	}
+	return record(s.ID, ServiceUpdated{s.ID, s.Name, s.Description})
+}
+
+func (r *Registry) createServiceKey(cmd CreateServiceKey, limits OwnerLimits) (RegistryDecision, error) {
+	var v Violations
+	v.Text("name", cmd.Name, 0, MaxName)
+	if err := v.Err(); err != nil {
+		return RegistryDecision{}, err
+	}
+	if _, ok := r.services[cmd.ServiceID]; !ok {
+		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+	}
+	active := 0
+	for _, k := range r.keys {
+		if k.ServiceID == cmd.ServiceID && k.Active {
+			active++
+		}
+	}
+	if active >= limits.KeysPerService {
+		return RegistryDecision{}, limitConflict("active keys for a service", limits.KeysPerService)
+	}
+	return record(cmd.KeyID, ServiceKeyCreated{cmd.KeyID, cmd.ServiceID, cmd.Name, cmd.Hash, cmd.Prefix})
+}
+
+func (r *Registry) endServiceKey(keyID, serviceID string, p Payload) (RegistryDecision, error) {
+	k, ok := r.keys[keyID]
+	if !ok || k.ServiceID != serviceID {
+		return RegistryDecision{}, notFound("key", keyID)
+	}
+	if _, deactivate := p.(ServiceKeyDeactivated); deactivate && !k.Active {
+		return RegistryDecision{Answer: RegistryAnswer{ID: keyID}}, nil
+	}
+	return record(keyID, p)
+}
+
+// allGranted refuses to touch permissions that the caller lacks himself.
+func allGranted(grantor, permissions []Permission) error {
+	for _, p := range permissions {
+		if !slices.Contains(grantor, p) {
+			return Errorf(CodePermissionRequired, "A key can only be managed by a caller that has its permissions; %s is missing.", p)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) createManagementKey(cmd CreateManagementKey, limits OwnerLimits) (RegistryDecision, error) {
+	var v Violations
+	v.Text("name", cmd.Name, 1, MaxName)
+	if len(cmd.Permissions) == 0 {
+		v.Add("permissions", "must name at least one permission")
+	}
+	for i, p := range cmd.Permissions {
+		if !slices.Contains(Permissions, p) {
+			v.Add(fmt.Sprintf("permissions[%d]", i), "must be one of read, update-data, delete-data, update-model, delete-model")
+		} else if slices.Contains(cmd.Permissions[:i], p) {
+			v.Add(fmt.Sprintf("permissions[%d]", i), "is named twice")
+		}
+	}
+	if err := v.Err(); err != nil {
+		return RegistryDecision{}, err
+	}
+	if err := allGranted(cmd.Grantor, cmd.Permissions); err != nil {
+		return RegistryDecision{}, err
+	}
+	active := 0
+	for _, k := range r.managers {
+		if k.Active {
+			active++
+		}
+	}
+	if active >= limits.ManagementKeys {
+		return RegistryDecision{}, limitConflict("active management keys", limits.ManagementKeys)
+	}
+	return record(cmd.KeyID, ManagementKeyCreated{cmd.KeyID, cmd.Name, cmd.Permissions, cmd.Hash, cmd.LastFour})
+}
+
+func (r *Registry) endManagementKey(keyID string, grantor []Permission, p Payload) (RegistryDecision, error) {
+	k, ok := r.managers[keyID]
+	if !ok {
+		return RegistryDecision{}, notFound("key", keyID)
+	}
+	if err := allGranted(grantor, k.Permissions); err != nil {
+		return RegistryDecision{}, err
+	}
+	if _, deactivate := p.(ManagementKeyDeactivated); deactivate && !k.Active {
+		return RegistryDecision{Answer: RegistryAnswer{ID: keyID}}, nil
+	}
+	return record(keyID, p)
+}
+
+func (r *Registry) createWebhook(cmd CreateWebhook, limits OwnerLimits) (RegistryDecision, error) {
+	if _, ok := r.services[cmd.ServiceID]; !ok {
+		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+	}
+	n := 0
+	for _, w := range r.webhooks {
+		if w.ServiceID == cmd.ServiceID {
+			n++
+		}
+	}
+	if n >= limits.WebhooksPerService {
+		return RegistryDecision{}, limitConflict("webhooks for a service", limits.WebhooksPerService)
+	}
+	return record(cmd.WebhookID, cmd.WebhookCreated)
+}
+
+func (r *Registry) setWebhookActive(cmd SetWebhookActive) (RegistryDecision, error) {
+	w, ok := r.webhooks[cmd.WebhookID]
+	if !ok || w.ServiceID != cmd.ServiceID {
+		return RegistryDecision{}, notFound("webhook", cmd.WebhookID)
+	}
+	if w.Active == cmd.Active {
+		return RegistryDecision{Answer: RegistryAnswer{ID: w.ID}}, nil
+	}
+	return record(w.ID, WebhookUpdated{w.ID, w.ServiceID, cmd.Active, cmd.Reason})
+}

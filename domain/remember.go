@@ -1,0 +1,141 @@
+package domain
+
+import (
+	"container/heap"
+	"encoding/json"
+	"time"
+)
+
+// joinKey makes one map key of two texts, unambiguous whatever they contain.
+func joinKey(a, b string) string {
+	return string(rune(len(a))) + a + b
+}
+
+// window remembers keys for a time.
+type window struct {
+	length time.Duration
+	seen   map[string]time.Time
+	order  []string // oldest first
+}
+
+func newWindow(length time.Duration) window {
+	return window{length: length, seen: map[string]time.Time{}}
+}
+
+func (w *window) add(key string, at time.Time) {
+	w.seen[key] = at
+	w.order = append(w.order, key)
+}
+
+func (w *window) has(key string, now time.Time) bool {
+	at, ok := w.seen[key]
+	return ok && now.Sub(at) < w.length
+}
+
+func (w *window) prune(now time.Time) {
+	for len(w.order) > 0 {
+		key := w.order[0]
+		if w.has(key, now) {
+			return
+		}
+		delete(w.seen, key)
+		w.order = w.order[1:]
+	}
+}
+
+// answers remembers what callers with an idempotency key were told.
+type answers struct {
+	window
+	refs map[string]CommandRef
+}
+
+func newAnswers() answers {
+	return answers{newWindow(ReplayWindow), map[string]CommandRef{}}
+}
+
+func (a *answers) record(c *Commit) {
+	if c.Command.Key != "" {
+		key := joinKey(c.Command.Caller, c.Command.Key)
+		a.add(key, c.Time)
+		a.refs[key] = c.Command
+	}
+	for len(a.order) > 0 && !a.has(a.order[0], c.Time) {
+		delete(a.refs, a.order[0])
+		delete(a.seen, a.order[0])
+		a.order = a.order[1:]
+	}
+}
+
+// recall gives the answer that the same command of the same caller had before, nil
+// when there was none. Another request under the same key is refused.
+func (a *answers) recall(cmd CommandRef, now time.Time) (json.RawMessage, error) {
+	if cmd.Key == "" {
+		return nil, nil
+	}
+	key := joinKey(cmd.Caller, cmd.Key)
+	if !a.has(key, now) {
+		return nil, nil
+	}
+	before := a.refs[key]
+	if before.Name != cmd.Name || before.Request != cmd.Request {
+		return nil, Errorf(CodeIdempotencyMismatch, "This Idempotency-Key was used for another request within the last 24 hours.")
+	}
+	return before.Answer, nil
+}
+
+// dueAt is one wait for a claim's time. It is stale once the claim has moved on.
+type dueAt struct {
+	at    time.Time
+	claim *claim
+}
+
+func (d dueAt) stale() bool {
+	return !d.claim.active() || d.claim.until == nil || !d.claim.until.Equal(d.at)
+}
+
+// dueHeap orders waits by time. Entries that went stale stay until compact.
+type dueHeap []dueAt
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueAt)) }
+func (h *dueHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	(*h)[len(*h)-1] = dueAt{} // let go of the claim
+	*h = (*h)[:len(*h)-1]
+	return last
+}
+
+// collect walks the heap from node i, and only where something is due.
+func (h dueHeap) collect(i int, now time.Time, limit int, found []*claim) []*claim {
+	if i >= len(h) || len(found) >= limit || h[i].at.After(now) {
+		return found
+	}
+	if !h[i].stale() {
+		found = append(found, h[i].claim)
+	}
+	found = h.collect(2*i+1, now, limit, found)
+	return h.collect(2*i+2, now, limit, found)
+}
+
+// compact drops stale entries: those that come first at once, the others when they
+// outnumber the live ones.
+func (h *dueHeap) compact(live int) {
+	for len(*h) > 0 && (*h)[0].stale() {
+		heap.Pop(h)
+	}
+	const slack = 64 // below this many, carrying stale entries costs nothing
+	if len(*h) <= 2*live+slack {
+		return
+	}
+	kept := (*h)[:0]
+	for _, d := range *h {
+		if !d.stale() {
+			kept = append(kept, d)
+		}
+	}
+	clear((*h)[len(kept):])
+	*h = kept
+	heap.Init(h)
+}
