@@ -1,0 +1,163 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// folded is a state that commits are folded into.
+type folded interface {
+	Apply(*domain.Commit) error
+	Version() uint64
+	Time() time.Time
+}
+
+// boundary holds the state of one boundary in memory and keeps it current.
+//
+// deciding, a lock that can be waited for with a deadline, serialises the commands of
+// this process, so that they don't conflict with each other; it is held while a commit
+// is on its way to disk. mu guards the state
+// and is held only to look at it or to fold a commit in, so that queries never wait
+// for a disk.
+type boundary[S folded] struct {
+	id  domain.Boundary
+	log eventstore.Log
+
+	deciding chan struct{}
+
+	loaded chan struct{} // closed when the first load ended, well or not
+	mu     sync.RWMutex
+	state  S
+	head   eventstore.Head
+	early  []eventstore.Record // came by following while loading
+	err    error               // the state cannot be trusted
+}
+
+func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *boundary[S] {
+	return &boundary[S]{id: id, log: log, state: empty, deciding: make(chan struct{}, 1), loaded: make(chan struct{})}
+}
+
+// lock waits for the turn to decide; the caller calls unlock when err is nil.
+func (b *boundary[S]) lock(ctx context.Context) error {
+	select {
+	case b.deciding <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return unavailable("Too many commands are waiting for this namespace; nothing was recorded.", ctx.Err())
+	}
+}
+
+func (b *boundary[S]) unlock() { <-b.deciding }
+
+// load reads the boundary from its start. What follow hands over meanwhile waits.
+func (b *boundary[S]) load(ctx context.Context) {
+	defer close(b.loaded)
+	state, head := b.state, eventstore.Head{}
+	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) error {
+		if err := state.Apply(r.Commit); err != nil {
+			return corrupt(err)
+		}
+		head = r.Head()
+		return nil
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.state, b.head, b.err = state, head, err
+	for _, r := range b.early {
+		b.fold(r)
+	}
+	b.early = nil
+}
+
+// start makes a boundary ready whose commits all come through follow.
+func (b *boundary[S]) start() { close(b.loaded) }
+
+// wait waits for the first load.
+func (b *boundary[S]) wait(ctx context.Context) error {
+	select {
+	case <-b.loaded:
+	case <-ctx.Done():
+		return unavailable("The ledger took too long to load this namespace.", ctx.Err())
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.err
+}
+
+// follow takes a commit that was appended by anyone.
+func (b *boundary[S]) follow(r eventstore.Record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-b.loaded:
+		b.fold(r)
+	default:
+		b.early = append(b.early, r)
+	}
+}
+
+// fold applies a commit unless the state has it already: a process learns of its own
+// commits twice. The caller holds mu.
+func (b *boundary[S]) fold(r eventstore.Record) {
+	if b.err != nil || r.Commit.Version <= b.state.Version() {
+		return
+	}
+	if err := b.state.Apply(r.Commit); err != nil {
+		b.err = corrupt(err)
+		return
+	}
+	b.head = r.Head()
+}
+
+// view runs f on the state. f must not keep it.
+func (b *boundary[S]) view(f func(S)) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	f(b.state)
+}
+
+func (b *boundary[S]) at() eventstore.Head {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.head
+}
+
+// catchUp reads what was appended since.
+func (b *boundary[S]) catchUp(ctx context.Context) error {
+	err := b.log.Read(ctx, b.id, b.at().Position, func(r eventstore.Record) error {
+		b.follow(r)
+		return nil
+	})
+	if err != nil {
+		return logError(err)
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.err
+}
+
+// current catches up if the log has more than the state; it reports whether it had.
+func (b *boundary[S]) current(ctx context.Context) (more bool, err error) {
+	tail, err := b.log.Tail(ctx, b.id)
+	if err != nil {
+		return false, logError(err)
+	}
+	if tail.Version <= b.at().Version {
+		return false, nil
+	}
+	return true, b.catchUp(ctx)
+}
+
+// corrupt is for a log that this program cannot fold: it must not be decided on.
+func corrupt(err error) error {
+	return &domain.Error{
+		Code:    domain.CodeServiceUnavailable,
+		Message: "The record of this namespace cannot be read; its operator has to look at it.",
+		Err:     fmt.Errorf("fold: %w", err),
+	}
+}

@@ -1,0 +1,164 @@
+package commands
+
+import (
+	"context"
+	"sync"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// Directory holds every namespace's registry in memory, folded from the log.
+type Directory struct {
+	log eventstore.Log
+
+	mu         sync.RWMutex
+	namespaces map[string]*boundary[*domain.Registry]
+	keys       map[domain.Hash]keyRef // never removed from: what it points at is looked up
+	services   map[string]string      // service id → namespace; keeps deleted ones
+}
+
+type keyRef struct {
+	namespace, keyID string
+	management       bool
+}
+
+func newDirectory(log eventstore.Log) *Directory {
+	return &Directory{
+		log:        log,
+		namespaces: map[string]*boundary[*domain.Registry]{},
+		keys:       map[domain.Hash]keyRef{},
+		services:   map[string]string{},
+	}
+}
+
+// follow folds a registry commit in.
+func (d *Directory) follow(r eventstore.Record) {
+	d.boundary(r.Commit.Namespace).follow(r)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range r.Commit.Events {
+		switch p := e.Payload.(type) {
+		case domain.ServiceCreated:
+			d.services[p.ServiceID] = r.Commit.Namespace
+		case domain.ServiceKeyCreated:
+			d.keys[p.KeyHash] = keyRef{r.Commit.Namespace, p.KeyID, false}
+		case domain.ManagementKeyCreated:
+			d.keys[p.KeyHash] = keyRef{r.Commit.Namespace, p.KeyID, true}
+		}
+	}
+}
+
+// boundary finds a namespace's boundary, and begins it if it is not there.
+func (d *Directory) boundary(namespace string) *boundary[*domain.Registry] {
+	d.mu.RLock()
+	b := d.namespaces[namespace]
+	d.mu.RUnlock()
+	if b != nil {
+		return b
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b = d.namespaces[namespace]; b == nil {
+		b = newBoundary(domain.RegistryOf(namespace), d.log, domain.NewRegistry(namespace))
+		b.start()
+		d.namespaces[namespace] = b
+	}
+	return b
+}
+
+// forget drops a boundary that turned out to have no commits, so that names that
+// callers make up do not stay in memory.
+func (d *Directory) forget(namespace string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if b := d.namespaces[namespace]; b != nil && b.at().Version == 0 {
+		delete(d.namespaces, namespace)
+	}
+}
+
+// find is the boundary of a namespace that is registered.
+func (d *Directory) find(namespace string) (*boundary[*domain.Registry], bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	b := d.namespaces[namespace]
+	return b, b != nil && b.at().Version > 0
+}
+
+// View runs f on a namespace's registry; false when there is no such namespace. f
+// must not keep what it is given.
+func (d *Directory) View(namespace string, f func(*domain.Registry)) bool {
+	b, ok := d.find(namespace)
+	if ok {
+		b.view(f)
+	}
+	return ok
+}
+
+// ServiceKey finds the active service key with a hash, and the service it is for.
+func (d *Directory) ServiceKey(h domain.Hash) (namespace string, key domain.ServiceKey, service domain.Service, ok bool) {
+	ref, found := d.ref(h)
+	if !found || ref.management {
+		return "", domain.ServiceKey{}, domain.Service{}, false
+	}
+	d.View(ref.namespace, func(r *domain.Registry) {
+		if key, ok = r.ServiceKey(ref.keyID); ok && key.Active {
+			service, ok = r.Service(key.ServiceID)
+		} else {
+			ok = false
+		}
+	})
+	return ref.namespace, key, service, ok
+}
+
+// ManagementKey finds the active management key with a hash.
+func (d *Directory) ManagementKey(h domain.Hash) (namespace string, key domain.ManagementKey, ok bool) {
+	ref, found := d.ref(h)
+	if !found || !ref.management {
+		return "", domain.ManagementKey{}, false
+	}
+	d.View(ref.namespace, func(r *domain.Registry) { key, ok = r.ManagementKey(ref.keyID) })
+	return ref.namespace, key, ok && key.Active
+}
+
+func (d *Directory) ref(h domain.Hash) (keyRef, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	ref, ok := d.keys[h]
+	return ref, ok
+}
+
+// ServiceExists reports whether a service was created and not deleted.
+func (d *Directory) ServiceExists(serviceID string) bool {
+	_, _, ok := d.Service(serviceID)
+	return ok
+}
+
+// Service finds a service that is not deleted, whoever owns it.
+func (d *Directory) Service(serviceID string) (namespace string, s domain.Service, ok bool) {
+	d.mu.RLock()
+	namespace = d.services[serviceID]
+	d.mu.RUnlock()
+	d.View(namespace, func(r *domain.Registry) { s, ok = r.Service(serviceID) })
+	return namespace, s, ok
+}
+
+// Active reports whether a namespace is registered and not deactivated.
+func (d *Directory) Active(namespace string) (active bool) {
+	d.View(namespace, func(r *domain.Registry) { active = r.Active() })
+	return active
+}
+
+// load reads all registries from the log and gives the position up to which it is
+// complete.
+func (d *Directory) load(ctx context.Context) (uint64, error) {
+	last, err := d.log.Last(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = d.log.ReadAll(ctx, domain.KindRegistry, 0, func(r eventstore.Record) error {
+		d.follow(r)
+		return nil
+	})
+	return last, err
+}

@@ -1,0 +1,398 @@
+// Package commands carries a command from its caller to a commit: it keeps the
+// states that decisions rest on, asks package domain to decide, appends, and decides
+// again when somebody else was first. It never reads a read model to decide, and
+// never answers on what is not durable.
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+const (
+	// maxClaimBoundaries bounds how many namespaces' claims are kept in memory.
+	maxClaimBoundaries = 10_000
+	// maxTries bounds how often a command is decided again because others were first.
+	maxTries = 50
+	// maxBackoff bounds the pause before deciding again: enough to let a rival on
+	// another node finish, short beside a command's deadline.
+	maxBackoff = 20 * time.Millisecond
+	// loadTimeout bounds reading one boundary from the log.
+	loadTimeout = 30 * time.Second
+	// syncTimeout bounds waiting for the follower to reach the log's end.
+	syncTimeout = 2 * time.Second
+)
+
+// Config is what an Executor needs.
+type Config struct {
+	Log     eventstore.Log
+	Limits  domain.OwnerLimits
+	Now     func() time.Time
+	NewID   func() string // ULIDs
+	Metrics *Metrics
+	Logger  *slog.Logger
+}
+
+// Executor executes commands and answers from the states it keeps for them. Run must
+// be running. It is safe for concurrent use.
+type Executor struct {
+	Config
+	directory *Directory
+	claims    *lru.Cache[string, *boundary[*domain.Claims]]
+	claimsMu  sync.Mutex // so that a boundary is loaded once
+
+	position  atomic.Uint64 // followed up to here
+	confirmed atomic.Int64  // Unix nanoseconds of the last contact with the log's end
+	moved     broadcast
+}
+
+// NewExecutor makes an Executor.
+func NewExecutor(c Config) *Executor {
+	cache, err := lru.New[string, *boundary[*domain.Claims]](maxClaimBoundaries)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
+	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache}
+}
+
+// Directory is the registries of all namespaces.
+func (x *Executor) Directory() *Directory { return x.directory }
+
+// Load reads the directory; commands and queries may start when it returns.
+func (x *Executor) Load(ctx context.Context) error {
+	last, err := x.directory.load(ctx)
+	if err != nil {
+		return logError(err)
+	}
+	x.advance(last)
+	x.confirm()
+	return nil
+}
+
+// Run follows the log until ctx ends.
+func (x *Executor) Run(ctx context.Context) error {
+	return x.Log.Follow(ctx, x.position.Load(), func(r eventstore.Record) error {
+		switch r.Commit.Kind {
+		case domain.KindRegistry:
+			x.directory.follow(r)
+		case domain.KindClaims:
+			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
+				b.follow(r)
+			}
+		}
+		x.advance(r.Position)
+		return nil
+	}, func(last uint64) {
+		x.advance(last)
+		x.confirm()
+	})
+}
+
+func (x *Executor) advance(to uint64) {
+	if to > x.position.Load() {
+		x.position.Store(to)
+		x.moved.signal()
+	}
+}
+
+func (x *Executor) confirm() { x.confirmed.Store(x.Now().UnixNano()) }
+
+// Position is up to where the states are complete.
+func (x *Executor) Position() uint64 { return x.position.Load() }
+
+// Age is how long ago the states were last known to be complete.
+func (x *Executor) Age() time.Duration {
+	return x.Now().Sub(time.Unix(0, x.confirmed.Load()))
+}
+
+// WaitFor waits until the states are complete up to a position, or ctx ends.
+func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
+	for {
+		changed := x.moved.wait()
+		at := x.position.Load()
+		if at >= position {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return domain.Errorf(domain.CodeStaleRead, "This node is at position %d, %d behind the position %d that was asked for.", at, position-at, position)
+		}
+	}
+}
+
+// Sync waits until the states hold everything that is in the log now, so that what
+// another node has just answered is known here too.
+func (x *Executor) Sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	last, err := x.Log.Last(ctx)
+	if err != nil {
+		return logError(err)
+	}
+	return x.WaitFor(ctx, last)
+}
+
+// Meta says who gives a command and how to recognise a retry of it.
+type Meta struct {
+	Actor domain.Actor
+	Ref   domain.CommandRef // without Answer
+}
+
+// Result is where a command's outcome stands in the ledger.
+type Result struct {
+	Position uint64 // of its commit, or of the state that the answer rests on
+	Appended bool
+	Time     time.Time // of the commit
+}
+
+// Claims executes a command on a namespace's claims.
+func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
+	b, err := x.claimsOf(ctx, namespace)
+	if err != nil {
+		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
+	}
+	sweep := Meta{Actor: domain.Actor{Kind: domain.ActorClock}, Ref: domain.CommandRef{Name: ExpireOverdue}}
+	if err := b.lock(ctx); err != nil {
+		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
+	}
+	defer b.unlock()
+	for {
+		backlog := false
+		b.view(func(s *domain.Claims) { backlog = s.Backlog(x.now(s.Time())) })
+		if !backlog {
+			break
+		}
+		if _, _, err := x.decideClaims(ctx, b, namespace, domain.ExpireOverdue{}, sweep); err != nil {
+			return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
+		}
+	}
+	answer, result, err := x.decideClaims(ctx, b, namespace, cmd, meta)
+	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
+}
+
+// ExpireOverdue is the name of the clock's command.
+const ExpireOverdue = "claim.expire_overdue"
+
+func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims], namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
+	var terms domain.Terms
+	if !x.directory.View(namespace, func(r *domain.Registry) { terms = r.Terms() }) {
+		return domain.ClaimAnswer{}, Result{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+	}
+	terms.ServiceExists = x.directory.ServiceExists
+	var answer domain.ClaimAnswer
+	result, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
+		d, err := s.Decide(cmd, meta.Ref, terms, now)
+		answer = d.Answer
+		return d.Payloads, d.Answer, err
+	})
+	return answer, result, err
+}
+
+// Registry executes a command on a namespace's registry.
+func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.RegistryCommand, meta Meta) (domain.RegistryAnswer, Result, error) {
+	b := x.directory.boundary(namespace)
+	if err := b.lock(ctx); err != nil {
+		return domain.RegistryAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
+	}
+	defer b.unlock()
+	defer x.directory.forget(namespace)
+	var answer domain.RegistryAnswer
+	result, err := execute(ctx, x, b, meta, nil, func(r *domain.Registry, now time.Time) ([]domain.Payload, any, error) {
+		d, err := r.Decide(cmd, meta.Ref, x.Limits, now)
+		answer = d.Answer
+		return d.Payloads, d.Answer, err
+	})
+	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
+}
+
+// execute decides until the decision stands: it is appended to the very state it was
+// made on, or, where there is nothing to append, the log has nothing newer. The
+// caller holds b.deciding.
+func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Meta, basis *domain.Basis,
+	decide func(S, time.Time) ([]domain.Payload, any, error)) (Result, error) {
+	for try := range maxTries {
+		if try > 0 {
+			if err := pause(ctx, try); err != nil {
+				return Result{}, err
+			}
+		}
+		var (
+			payloads []domain.Payload
+			answer   any
+			err      error
+			now      time.Time
+			head     eventstore.Head
+		)
+		b.view(func(s S) {
+			now, head = x.now(s.Time()), b.head
+			payloads, answer, err = decide(s, now)
+		})
+		if err != nil || len(payloads) == 0 {
+			if more, syncErr := b.current(ctx); syncErr != nil || more {
+				if syncErr != nil {
+					return Result{}, syncErr
+				}
+				continue
+			}
+			return Result{Position: max(head.Position, x.Position()), Time: now}, err
+		}
+		commit := domain.NewCommit(x.NewID(), b.id, now, meta.Actor, meta.Ref, basis, payloads)
+		if meta.Ref.Key != "" {
+			if commit.Command.Answer, err = json.Marshal(answer); err != nil {
+				return Result{}, err
+			}
+		}
+		record, err := x.append(ctx, head, commit)
+		var conflict *eventstore.ConflictError
+		if errors.As(err, &conflict) {
+			x.Metrics.conflicts.Inc()
+			if err := b.catchUp(ctx); err != nil {
+				return Result{}, err
+			}
+			continue
+		}
+		if err != nil {
+			return Result{}, logError(err)
+		}
+		if record.Commit.Kind == domain.KindRegistry {
+			x.directory.follow(record)
+		} else {
+			b.follow(record)
+		}
+		return Result{Position: record.Position, Appended: true, Time: now}, nil
+	}
+	return Result{}, unavailable("Too many others are changing this namespace at the same time.", nil)
+}
+
+func (x *Executor) append(ctx context.Context, head eventstore.Head, commit *domain.Commit) (eventstore.Record, error) {
+	start := time.Now()
+	record, err := x.Log.Append(ctx, head, commit)
+	if err == nil {
+		x.Metrics.appendSeconds.Observe(time.Since(start).Seconds())
+	}
+	return record, err
+}
+
+// now is the time of a decision: never before the commit that it follows.
+func (x *Executor) now(last time.Time) time.Time {
+	now := x.Now().UTC().Truncate(time.Millisecond)
+	if now.Before(last) {
+		return last
+	}
+	return now
+}
+
+// pause backs off, with jitter so that rivals do not meet again.
+func pause(ctx context.Context, try int) error {
+	most := min(maxBackoff, time.Duration(try)*time.Millisecond)
+	timer := time.NewTimer(rand.N(most) + 1)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return unavailable("The command did not finish in time; nothing was recorded.", ctx.Err())
+	}
+}
+
+// claimsOf finds or loads a namespace's claims.
+func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*domain.Claims], error) {
+	if _, ok := x.directory.find(namespace); !ok {
+		return nil, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+	}
+	x.claimsMu.Lock()
+	b, ok := x.claims.Get(namespace)
+	if !ok {
+		b = newBoundary(domain.ClaimsOf(namespace), x.Log, domain.NewClaims(namespace))
+		x.claims.Add(namespace, b)
+		go func() {
+			// Not the caller's context: others may wait for the same load.
+			ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
+			defer cancel()
+			b.load(ctx)
+		}()
+	}
+	x.claimsMu.Unlock()
+	if err := b.wait(ctx); err != nil {
+		x.claims.Remove(namespace) // the next caller tries again
+		return nil, logError(err)
+	}
+	return b, nil
+}
+
+// ViewClaims runs f on the state of a namespace's claims.
+func (x *Executor) ViewClaims(ctx context.Context, namespace string, f func(*domain.Claims)) error {
+	b, err := x.claimsOf(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	b.view(f)
+	return nil
+}
+
+// Heads are the positions of a namespace's last known commits, the later of its two
+// boundaries; 0 where this process holds neither.
+func (x *Executor) Heads(namespace string) uint64 {
+	var at uint64
+	if b, ok := x.directory.find(namespace); ok {
+		at = b.at().Position
+	}
+	if b, ok := x.claims.Peek(namespace); ok {
+		at = max(at, b.at().Position)
+	}
+	return at
+}
+
+// logError says in the caller's terms what an error of the log means.
+func logError(err error) error {
+	var known *domain.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, eventstore.ErrOutcomeUnknown):
+		return unavailable("It is not known whether the command was recorded: look, or send it again with the same Idempotency-Key.", err)
+	default:
+		return unavailable("The ledger's log cannot be reached; nothing was recorded.", err)
+	}
+}
+
+func unavailable(message string, cause error) error {
+	return &domain.Error{Code: domain.CodeServiceUnavailable, Message: message, Err: cause}
+}
+
+// broadcast wakes everyone who waits.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// wait gives a channel that the next signal closes. Take it before looking.
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) signal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
