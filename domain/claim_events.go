@@ -102,3 +102,25 @@ func ClaimOf(p Payload) string {
 	}
 	return ""
 }
+
+// webhookNames are what webhooks know the events of claims as.
+var webhookNames = map[EventType]string{
+	ClaimSubmittedType: "request.submitted",
+	ClaimApprovedType:  "request.approved",
+	ClaimRejectedType:  "request.rejected",
+	ClaimRevokedType:   "request.revoked",
+	ClaimExpiredType:   "request.expired",
+}
+
+// WebhookName is what webhooks know the event as; empty for one that they are not told.
+func (t EventType) WebhookName() string { return webhookNames[t] }
+
+// WebhookEvent is the reverse of WebhookName.
+func WebhookEvent(name string) (EventType, bool) {
+	for t, n := range webhookNames {
+		if n == name {
+			return t, true
+		}
+	}
+	return "", false
+}

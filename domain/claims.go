@@ -208,7 +208,7 @@ func (s *Claims) move(id string, to Status, until *time.Time, at time.Time) erro
 
 func (s *Claims) await(c *claim) {
 	if c.until != nil {
-		heap.Push(&s.due, dueAt{*c.until, c})
+		heap.Push(&s.due, dueAt{*c.until, c, c.status})
 	}
 }
 

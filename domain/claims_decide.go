@@ -85,7 +85,8 @@ type ClaimDecision struct {
 // Decide gives the events that a command leads to, or refuses it with an *Error. It
 // changes nothing. now must not be before the last commit; use the later of the two.
 //
-// What is overdue is expired first, in the same commit: decisions rest on it.
+// What is overdue is expired first, in the same commit: decisions rest on it. Where
+// that is more than one commit may hold (Backlog), only ExpireOverdue is decided.
 func (s *Claims) Decide(cmd ClaimCommand, ref CommandRef, terms Terms, now time.Time) (ClaimDecision, error) {
 	d := &claimDecider{Claims: s, terms: terms, now: now}
 	if sub, ok := cmd.(Submit); ok && s.signatureNonces.has(joinKey(sub.Signer, sub.SignatureNonce), now) {
@@ -93,6 +94,9 @@ func (s *Claims) Decide(cmd ClaimCommand, ref CommandRef, terms Terms, now time.
 	}
 	if answer, err := s.answers.recall(ref, now); err != nil || answer != nil {
 		return recalled(answer, err)
+	}
+	if _, sweep := cmd.(ExpireOverdue); !sweep && s.Backlog(now) {
+		return ClaimDecision{}, Errorf(CodeServiceUnavailable, "Claims that are past their time are being expired; try again.")
 	}
 	d.expireOverdue()
 	switch cmd := cmd.(type) {
@@ -226,10 +230,9 @@ func (d *claimDecider) at(id string, states []Status) (*claim, error) {
 }
 
 func (d *claimDecider) approve(cmd Approve) (ClaimDecision, error) {
-	if cmd.ExpiresAt != nil && !cmd.ExpiresAt.After(d.now) {
-		var v Violations
-		v.Add("expires_at", "must be in the future")
-		return ClaimDecision{}, v.Err()
+	until, err := d.approvedUntil(cmd.ExpiresAt)
+	if err != nil {
+		return ClaimDecision{}, err
 	}
 	c, err := d.at(cmd.ClaimID, []Status{StatusPending})
 	if err != nil {
@@ -249,7 +252,23 @@ func (d *claimDecider) approve(cmd Approve) (ClaimDecision, error) {
 		ClaimID: c.id, Status: StatusApproved, Service: c.slug,
 		AgentsApproved: agents, AgentsLimit: d.terms.Policy.MaxAgents,
 	}
-	return d.decide(answer, ClaimApproved{ClaimID: c.id, Reason: cmd.Reason, ExpiresAt: cmd.ExpiresAt})
+	return d.decide(answer, ClaimApproved{ClaimID: c.id, Reason: cmd.Reason, ExpiresAt: until})
+}
+
+func (d *claimDecider) approvedUntil(asked *time.Time) (*time.Time, error) {
+	if asked == nil {
+		return nil, nil
+	}
+	const lastYear = 9999 // that RFC 3339 can write
+	var v Violations
+	until := storedTime(*asked)
+	switch {
+	case !until.After(d.now):
+		v.Add("expires_at", "must be in the future")
+	case until.Year() > lastYear:
+		v.Add("expires_at", "must not be after the year 9999")
+	}
+	return &until, v.Err()
 }
 
 func (d *claimDecider) end(id string, from []Status, p Payload, to Status) (ClaimDecision, error) {

@@ -125,12 +125,17 @@ func (c *Commit) Boundary() Boundary { return Boundary{c.Namespace, c.Kind} }
 // NewCommit puts a decision's payloads into a commit and numbers its events. Version
 // and Prev are the store's to fill in.
 func NewCommit(id string, b Boundary, at time.Time, actor Actor, cmd CommandRef, basis *Basis, payloads []Payload) *Commit {
-	c := &Commit{ID: id, Namespace: b.Namespace, Kind: b.Kind, Time: at, Actor: actor, Command: cmd, Basis: basis}
+	c := &Commit{ID: id, Namespace: b.Namespace, Kind: b.Kind, Time: storedTime(at), Actor: actor, Command: cmd, Basis: basis}
 	for i, p := range payloads {
 		c.Events = append(c.Events, NewEvent(id, i, p))
 	}
 	return c
 }
+
+// storedTime is a time as it will be read again: in UTC, for the stored form has no
+// seconds in a zone's offset, and without a reading of the monotonic clock, by which
+// two commits could be in order and their stored times not.
+func storedTime(t time.Time) time.Time { return t.Round(0).UTC() }
 
 // Encode gives the bytes to store.
 func (c *Commit) Encode() ([]byte, error) { return json.Marshal(c) }

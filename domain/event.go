@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -78,6 +79,9 @@ func decoder[P Payload](version int) {
 	}
 	versions[version] = func(data json.RawMessage) (Payload, error) {
 		var p P
+		if string(data) == "null" { // to encoding/json an empty payload
+			return nil, errors.New("it has no data")
+		}
 		err := json.Unmarshal(data, &p)
 		return p, err
 	}

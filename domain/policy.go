@@ -105,11 +105,20 @@ func (p Policy) approves(serviceID, agentIP string) bool {
 	addr = addr.Unmap().WithZone("")
 	for _, c := range p.AutoApprove.CIDRs {
 		prefix, err := netip.ParsePrefix(c)
-		if err == nil && prefix.Contains(addr) {
+		if err == nil && unmapped(prefix).Contains(addr) {
 			return true
 		}
 	}
 	return false
+}
+
+// unmapped is the IPv4 range that ::ffff:203.0.113.0/120 and its kind stand for.
+func unmapped(p netip.Prefix) netip.Prefix {
+	const mappedBits = 96
+	if p.Addr().Is4In6() && p.Bits() >= mappedBits {
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits)
+	}
+	return p
 }
 
 // pendingUntil is when a claim that was submitted at that time ends undecided, nil
@@ -119,8 +128,8 @@ func (p Limits) pendingUntil(submitted time.Time) *time.Time {
 		return nil
 	}
 	// The largest setting is 1,140 years and a time.Duration ends at 292, so whole
-	// days are added by the calendar.
+	// days are added by the calendar, in UTC, where each of them has 24 hours.
 	days, hours := p.PendingExpiryHours/24, p.PendingExpiryHours%24
-	t := submitted.AddDate(0, 0, days).Add(time.Duration(hours) * time.Hour)
+	t := submitted.UTC().AddDate(0, 0, days).Add(time.Duration(hours) * time.Hour)
 	return &t
 }

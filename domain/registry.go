@@ -265,3 +265,14 @@ func (r *Registry) ManagementKey(id string) (ManagementKey, bool) {
 
 // Webhook finds a webhook by its id.
 func (r *Registry) Webhook(id string) (Webhook, bool) { w, ok := r.webhooks[id]; return w, ok }
+
+// ActiveKeys counts a service's active keys.
+func (r *Registry) ActiveKeys(serviceID string) int {
+	n := 0
+	for _, k := range r.keys {
+		if k.ServiceID == serviceID && k.Active {
+			n++
+		}
+	}
+	return n
+}

@@ -171,7 +171,7 @@ func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimit
 		if r.SessionEnded(cmd.SessionID) {
 			return RegistryDecision{}, nil
 		}
-		return record("", SessionEnded{cmd.OwnerID, cmd.SessionID, cmd.ExpiresAt})
+		return record("", SessionEnded{cmd.OwnerID, cmd.SessionID, storedTime(cmd.ExpiresAt)})
 	case DeactivateNamespace:
 		if !r.active {
 			return RegistryDecision{}, nil
@@ -235,10 +235,19 @@ func limitConflict(what string, n int) error {
 	return Errorf(CodeConflict, "The limit of %d %s is reached.", n, what)
 }
 
+// reservedNamespaces cannot be registered: /v1/namespaces/claims is the cache feed, and
+// a namespace of that name could never be resolved.
+var reservedNamespaces = []string{"claims"}
+
 func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
 	if !ValidNamespace(r.namespace) || CanonicalNamespace(r.namespace) != r.namespace {
 		var v Violations
 		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
+		return RegistryDecision{}, v.Err()
+	}
+	if slices.Contains(reservedNamespaces, r.namespace) {
+		var v Violations
+		v.Add("namespace", "is a name that the API uses itself")
 		return RegistryDecision{}, v.Err()
 	}
 	if r.registered {
@@ -247,7 +256,7 @@ func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
 	return RegistryDecision{
 		Payloads: []Payload{
 			NamespaceRegistered{r.namespace, cmd.OwnerID},
-			LoginTokenIssued{cmd.OwnerID, cmd.Token.Hash, cmd.Token.ExpiresAt},
+			LoginTokenIssued{cmd.OwnerID, cmd.Token.Hash, storedTime(cmd.Token.ExpiresAt)},
 		},
 		Answer: RegistryAnswer{ID: r.namespace, OwnerID: cmd.OwnerID},
 	}, nil
@@ -261,7 +270,7 @@ func (r *Registry) issueLoginToken(cmd IssueLoginToken) (RegistryDecision, error
 	if !r.HasOwner(owner) {
 		return RegistryDecision{}, notFound("owner", owner)
 	}
-	d, err := record(r.namespace, LoginTokenIssued{owner, cmd.Token.Hash, cmd.Token.ExpiresAt})
+	d, err := record(r.namespace, LoginTokenIssued{owner, cmd.Token.Hash, storedTime(cmd.Token.ExpiresAt)})
 	d.Answer.OwnerID = owner
 	return d, err
 }
@@ -271,19 +280,26 @@ func (r *Registry) useLoginToken(cmd UseLoginToken, now time.Time) (RegistryDeci
 	if !ok || t.used || !now.Before(t.expiresAt) || !r.HasOwner(t.ownerID) {
 		return RegistryDecision{}, Errorf(CodeUnauthorized, "This login link is not valid: it was used, it is older than 15 minutes, or it was never issued.")
 	}
-	d, err := record(cmd.SessionID, OwnerLoggedIn{t.ownerID, cmd.TokenHash, cmd.SessionID, cmd.ExpiresAt})
+	d, err := record(cmd.SessionID, OwnerLoggedIn{t.ownerID, cmd.TokenHash, cmd.SessionID, storedTime(cmd.ExpiresAt)})
 	d.Answer.OwnerID = t.ownerID
 	return d, err
 }
 
-func (r *Registry) changePolicy(cmd ChangePolicy) (RegistryDecision, error) {
-	p := r.policy
+func (cmd ChangePolicy) apply(p Policy) Policy {
 	setTo(&p.MaxPending, cmd.MaxPending)
 	setTo(&p.MaxAgents, cmd.MaxAgents)
 	setTo(&p.MaxServices, cmd.MaxServices)
 	setTo(&p.PendingExpiryHours, cmd.PendingExpiryHours)
-	setTo(&p.AutoApprove.ServiceIDs, cmd.ServiceIDs)
-	setTo(&p.AutoApprove.CIDRs, cmd.CIDRs)
+	setList(&p.AutoApprove.ServiceIDs, cmd.ServiceIDs)
+	setList(&p.AutoApprove.CIDRs, cmd.CIDRs)
+	return p
+}
+
+// Check reports every field that is out of bounds, whatever the policy is now.
+func (cmd ChangePolicy) Check() error { return cmd.apply(DefaultPolicy()).Validate() }
+
+func (r *Registry) changePolicy(cmd ChangePolicy) (RegistryDecision, error) {
+	p := cmd.apply(r.policy)
 	if err := p.Validate(); err != nil {
 		return RegistryDecision{}, err
 	}
@@ -293,6 +309,13 @@ func (r *Registry) changePolicy(cmd ChangePolicy) (RegistryDecision, error) {
 func setTo[T any](field *T, value *T) {
 	if value != nil {
 		*field = *value
+	}
+}
+
+// setList copies the list, and makes an empty one of none: it is stored and shown as [].
+func setList(field, value *[]string) {
+	if value != nil {
+		*field = append([]string{}, *value...)
 	}
 }
 
@@ -344,13 +367,7 @@ func (r *Registry) createServiceKey(cmd CreateServiceKey, limits OwnerLimits) (R
 	if _, ok := r.services[cmd.ServiceID]; !ok {
 		return RegistryDecision{}, notFound("service", cmd.ServiceID)
 	}
-	active := 0
-	for _, k := range r.keys {
-		if k.ServiceID == cmd.ServiceID && k.Active {
-			active++
-		}
-	}
-	if active >= limits.KeysPerService {
+	if r.ActiveKeys(cmd.ServiceID) >= limits.KeysPerService {
 		return RegistryDecision{}, limitConflict("active keys for a service", limits.KeysPerService)
 	}
 	return record(cmd.KeyID, ServiceKeyCreated{cmd.KeyID, cmd.ServiceID, cmd.Name, cmd.Hash, cmd.Prefix})
@@ -377,7 +394,8 @@ func allGranted(grantor, permissions []Permission) error {
 	return nil
 }
 
-func (r *Registry) createManagementKey(cmd CreateManagementKey, limits OwnerLimits) (RegistryDecision, error) {
+// Check reports every field that is wrong.
+func (cmd CreateManagementKey) Check() error {
 	var v Violations
 	v.Text("name", cmd.Name, 1, MaxName)
 	if len(cmd.Permissions) == 0 {
@@ -390,7 +408,11 @@ func (r *Registry) createManagementKey(cmd CreateManagementKey, limits OwnerLimi
 			v.Add(fmt.Sprintf("permissions[%d]", i), "is named twice")
 		}
 	}
-	if err := v.Err(); err != nil {
+	return v.Err()
+}
+
+func (r *Registry) createManagementKey(cmd CreateManagementKey, limits OwnerLimits) (RegistryDecision, error) {
+	if err := cmd.Check(); err != nil {
 		return RegistryDecision{}, err
 	}
 	if err := allGranted(cmd.Grantor, cmd.Permissions); err != nil {

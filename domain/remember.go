@@ -3,19 +3,27 @@ package domain
 import (
 	"container/heap"
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
 // joinKey makes one map key of two texts, unambiguous whatever they contain.
 func joinKey(a, b string) string {
-	return string(rune(len(a))) + a + b
+	return strconv.Itoa(len(a)) + ":" + a + b
 }
 
 // window remembers keys for a time.
 type window struct {
 	length time.Duration
 	seen   map[string]time.Time
-	order  []string // oldest first
+	order  []sighting // oldest first
+}
+
+// sighting is one time that a key was seen. A key that came back after its time has
+// two of them until the older one is pruned.
+type sighting struct {
+	key string
+	at  time.Time
 }
 
 func newWindow(length time.Duration) window {
@@ -24,7 +32,7 @@ func newWindow(length time.Duration) window {
 
 func (w *window) add(key string, at time.Time) {
 	w.seen[key] = at
-	w.order = append(w.order, key)
+	w.order = append(w.order, sighting{key, at})
 }
 
 func (w *window) has(key string, now time.Time) bool {
@@ -32,15 +40,17 @@ func (w *window) has(key string, now time.Time) bool {
 	return ok && now.Sub(at) < w.length
 }
 
-func (w *window) prune(now time.Time) {
-	for len(w.order) > 0 {
-		key := w.order[0]
-		if w.has(key, now) {
-			return
-		}
-		delete(w.seen, key)
+// prune drops what is past its time and gives the keys that are forgotten with it.
+func (w *window) prune(now time.Time) (forgotten []string) {
+	for len(w.order) > 0 && now.Sub(w.order[0].at) >= w.length {
+		oldest := w.order[0]
 		w.order = w.order[1:]
+		if w.seen[oldest.key].Equal(oldest.at) {
+			delete(w.seen, oldest.key)
+			forgotten = append(forgotten, oldest.key)
+		}
 	}
+	return forgotten
 }
 
 // answers remembers what callers with an idempotency key were told.
@@ -59,10 +69,8 @@ func (a *answers) record(c *Commit) {
 		a.add(key, c.Time)
 		a.refs[key] = c.Command
 	}
-	for len(a.order) > 0 && !a.has(a.order[0], c.Time) {
-		delete(a.refs, a.order[0])
-		delete(a.seen, a.order[0])
-		a.order = a.order[1:]
+	for _, key := range a.prune(c.Time) {
+		delete(a.refs, key)
 	}
 }
 
@@ -83,15 +91,16 @@ func (a *answers) recall(cmd CommandRef, now time.Time) (json.RawMessage, error)
 	return before.Answer, nil
 }
 
-// dueAt is one wait for a claim's time. It is stale once the claim has moved on.
+// dueAt is one wait for the end of a claim's state. It is stale once the claim has
+// left that state: comparing times would not do, for an approval may be set to end
+// at the very moment at which the claim would have ended undecided.
 type dueAt struct {
-	at    time.Time
-	claim *claim
+	at     time.Time
+	claim  *claim
+	status Status
 }
 
-func (d dueAt) stale() bool {
-	return !d.claim.active() || d.claim.until == nil || !d.claim.until.Equal(d.at)
-}
+func (d dueAt) stale() bool { return d.claim.status != d.status }
 
 // dueHeap orders waits by time. Entries that went stale stay until compact.
 type dueHeap []dueAt

@@ -1,8 +1,7 @@
 package domain
 
 import (
-	"crypto/ed25519"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -21,7 +20,6 @@ const (
 	MaxName                    = 128
 	MaxDescription             = 1024
 	MaxReason                  = 1024
-	keyPrefix                  = "ed25519:"
 	maxAgentIP, maxKeyText     = 64, 128
 	MaxEmail                   = 254 // RFC 5321, 4.5.3.1.3, less the angle brackets
 )
@@ -46,6 +44,22 @@ func (v *Violations) Text(field, text string, least, most int) {
 		v.Add(field, fmt.Sprintf("must have %d to %d characters", max(least, 1), most))
 	case strings.ContainsFunc(text, unicode.IsControl):
 		v.Add(field, "must not contain control characters")
+	}
+}
+
+// Merge adds what another check found; an error that is not about fields is not for here
+// and is dropped, so only hand over the outcome of checks of fields.
+func (v *Violations) Merge(err error) {
+	var e *Error
+	if errors.As(err, &e) {
+		v.fields = append(v.fields, e.Details...)
+	}
+}
+
+// Nested adds what is wrong inside a field.
+func (v *Violations) Nested(field string, inner *Violations) {
+	for _, f := range inner.fields {
+		v.Add(field+"."+f.Field, f.Message)
 	}
 }
 
@@ -79,26 +93,9 @@ func ValidSlug(slug string) bool { return slugPattern.MatchString(slug) }
 // DID is the decentralized identifier of a namespace.
 func DID(namespace string) string { return "did:sigilum:" + namespace }
 
-// ParsePublicKey reads `ed25519:<standard base64 of 32 bytes>`. Only the canonical
-// text is accepted, so that one key has one spelling.
-func ParsePublicKey(text string) (ed25519.PublicKey, error) {
-	encoded, ok := strings.CutPrefix(text, keyPrefix)
-	if !ok {
-		return nil, Errorf(CodeInvalidRequest, "a public key starts with %q", keyPrefix)
-	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(raw) != ed25519.PublicKeySize || FormatPublicKey(raw) != text {
-		return nil, Errorf(CodeInvalidRequest, "a public key is %s and the standard base64 of %d bytes", keyPrefix, ed25519.PublicKeySize)
-	}
-	return raw, nil
-}
-
-// FormatPublicKey is the reverse of ParsePublicKey.
-func FormatPublicKey(key ed25519.PublicKey) string {
-	return keyPrefix + base64.StdEncoding.EncodeToString(key)
-}
-
-func validAgentIP(text string) bool {
+// ValidAgentIP reports whether a text is an IP address, without a zone: that would mean
+// something on one machine only.
+func ValidAgentIP(text string) bool {
 	if len(text) > maxAgentIP {
 		return false
 	}

@@ -1,0 +1,89 @@
+# claimledger. `make` lists what there is.
+
+# Where `make run` listens and keeps its data. Every other setting reaches the
+# ledger from the environment as CLAIMLEDGER_…, or not at all.
+LISTEN   ?= $(or $(CLAIMLEDGER_LISTEN),127.0.0.1:8787)
+DATA_DIR ?= $(or $(CLAIMLEDGER_DATA_DIR),data)
+
+# What `make test` tests, and how many packages at once: each starts servers of
+# its own (NATS, PostgreSQL), so more CPUs do not mean that more is better.
+TEST   ?= ./...
+TEST_P ?= 2
+# -race, empty, or auto: -race where there is a C compiler, which it needs.
+RACE   ?= auto
+
+# Pinned here rather than in go.mod, which stays the list of what claimledger is
+# made of.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+GO_FILES = $(wildcard arrows_test.go api cmd domain eventstore projections webhookrelay)
+SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
+
+# sudo forgets the place where Go's own installer puts it.
+export PATH := $(PATH):/usr/local/go/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop logs demo build test check fmt clean require-go require-postgresql
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  LISTEN=$(LISTEN) DATA_DIR=$(DATA_DIR)"
+
+run: build require-postgresql ## set up and start a ledger in the background
+	@$(SETTINGS) sh deploy/local.sh start
+
+stop: ## stop it
+	@$(SETTINGS) sh deploy/local.sh stop
+
+logs: ## follow its log
+	@$(SETTINGS) sh deploy/local.sh logs
+
+demo: build require-postgresql ## show a claim's whole life on that ledger, or on one of the demo's own
+	@$(SETTINGS) bin/claimledger demo
+
+# Go refuses to build with the state of a repository that git will not read, such
+# as root's build in another user's clone.
+build: require-go ## build bin/claimledger
+	@mkdir -p bin
+	@if git status >/dev/null 2>&1; then stamp=; else stamp=-buildvcs=false; fi; \
+	set -x; go build $$stamp -o bin/claimledger ./cmd/claimledger
+
+# The tests start PostgreSQL themselves, even when the ledger is to use another.
+test: require-go ## run all tests, with the race detector
+	@sh deploy/install-postgresql.sh
+	@race='$(RACE)'; \
+	if [ "$$race" = auto ]; then \
+		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
+		else race=; echo "no C compiler, so without the race detector"; fi; \
+	fi; \
+	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
+
+check: export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
+check: require-go ## format, vet, lint, import arrows, go.mod, shell syntax
+	@unformatted=$$(gofmt -l $(GO_FILES)) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt): $$unformatted"; exit 1; fi
+	go vet ./...
+	@# The code for macOS compiles, wherever this runs.
+	GOOS=darwin CGO_ENABLED=0 go vet ./...
+	go run $(STATICCHECK) ./...
+	go test -count=1 .
+	go mod tidy -diff
+	@find deploy -name '*.sh' | while read -r script; do sh -n "$$script" || exit 1; done
+	@bash -n .ci/run
+	@echo "check: all is well"
+
+fmt: require-go ## format the code
+	gofmt -w $(GO_FILES)
+
+clean: ## remove what was built; the data stays
+	rm -rf bin
+
+require-go:
+	@sh deploy/require-go.sh
+
+# A ledger that is given another PostgreSQL needs none of this machine's.
+require-postgresql:
+	@if [ -z "$$CLAIMLEDGER_DATABASE_URL$$CLAIMLEDGER_POSTGRES_BIN" ]; then \
+		sh deploy/install-postgresql.sh; \
+	fi

@@ -1,0 +1,165 @@
+// Package signature signs webhook deliveries and verifies what claims to be one, in
+// both of the schemes that every delivery carries. It never sends, stores or logs
+// anything, and no error of it holds a secret.
+package signature
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+)
+
+// The headers of a delivery. The first signs the body alone; the other three are
+// the Standard Webhooks specification's, and also sign which event this is and when
+// the attempt was made.
+const (
+	HeaderBody      = "X-Sigilum-Signature"
+	HeaderID        = "Webhook-Id"
+	HeaderTimestamp = "Webhook-Timestamp"
+	HeaderSignature = "Webhook-Signature"
+)
+
+const (
+	bodyScheme     = "sha256="
+	standardScheme = "v1,"
+
+	// DefaultTolerance is how far an attempt's time may be from the receiver's
+	// clock, the figure of the specification's own libraries.
+	DefaultTolerance = 5 * time.Minute
+
+	// maxSignatures bounds the work that one unauthenticated header can cause. A
+	// rotation needs two.
+	maxSignatures = 16
+)
+
+// Why a delivery is not believed.
+var (
+	ErrNoSecret  = errors.New("webhook signature: no secret to verify with")
+	ErrMissing   = errors.New("webhook signature: a signature header is missing, repeated or malformed")
+	ErrTimestamp = errors.New("webhook signature: the time is too far from now")
+	ErrMismatch  = errors.New("webhook signature: no signature matches")
+)
+
+// Body is the value of HeaderBody: the HMAC-SHA256 of the body, keyed with the
+// secret's text as it was shown, prefix included.
+func Body(secret string, body []byte) string {
+	return bodyScheme + hex.EncodeToString(sum([]byte(secret), body))
+}
+
+// Timestamp is the value of HeaderTimestamp.
+func Timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
+
+// Standard is the value of HeaderSignature: one v1 signature for each secret, the
+// current one first, so that a receiver that knows any of them can verify.
+func Standard(secrets []string, id string, at time.Time, body []byte) (string, error) {
+	if len(secrets) == 0 {
+		return "", ErrNoSecret
+	}
+	signatures := make([]string, len(secrets))
+	for i, secret := range secrets {
+		key, err := domain.WebhookSecretKey(secret)
+		if err != nil {
+			return "", err
+		}
+		mac := standardSum(key, id, Timestamp(at), body)
+		signatures[i] = standardScheme + base64.StdEncoding.EncodeToString(mac)
+	}
+	return strings.Join(signatures, " "), nil
+}
+
+// Verify checks the Standard Webhooks headers of a delivery against any of the
+// secrets, and that its time is within the tolerance of now. A nil answer means that
+// the holder of a secret sent this body under this id at about this time; the same
+// delivery may still arrive more than once.
+func Verify(h http.Header, body []byte, secrets []string, now time.Time, tolerance time.Duration) error {
+	id, timestamp := single(h, HeaderID), single(h, HeaderTimestamp)
+	claimed := strings.Fields(strings.Join(h.Values(HeaderSignature), " "))
+	seconds, err := strconv.ParseInt(timestamp, 10, 64)
+	if id == "" || err != nil || seconds < 0 || len(claimed) == 0 || len(claimed) > maxSignatures {
+		return ErrMissing
+	}
+	if age := now.Sub(time.Unix(seconds, 0)); age > tolerance || age < -tolerance {
+		return ErrTimestamp
+	}
+	var expected [][]byte
+	for _, secret := range secrets {
+		key, err := domain.WebhookSecretKey(secret)
+		if err != nil {
+			return err
+		}
+		expected = append(expected, standardSum(key, id, timestamp, body))
+	}
+	var macs [][]byte
+	for _, signature := range claimed {
+		// Other versions may stand beside v1; they are not ours to judge.
+		encoded, ours := strings.CutPrefix(signature, standardScheme)
+		if mac, err := base64.StdEncoding.DecodeString(encoded); ours && err == nil {
+			macs = append(macs, mac)
+		}
+	}
+	return matchAny(macs, expected)
+}
+
+// VerifyBody checks HeaderBody against any of the secrets. It says nothing about
+// when the body was sent, so a captured delivery passes for ever: a receiver that can
+// should use Verify.
+func VerifyBody(h http.Header, body []byte, secrets []string) error {
+	encoded, ours := strings.CutPrefix(single(h, HeaderBody), bodyScheme)
+	mac, err := hex.DecodeString(encoded)
+	if !ours || err != nil {
+		return ErrMissing
+	}
+	expected := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		expected[i] = sum([]byte(secret), body)
+	}
+	return matchAny([][]byte{mac}, expected)
+}
+
+// matchAny compares every pair in constant time and without stopping early, so that
+// the time taken does not tell which secret or how much of it was right.
+func matchAny(macs, expected [][]byte) error {
+	if len(expected) == 0 {
+		return ErrNoSecret
+	}
+	matched := false
+	for _, mac := range macs {
+		for _, want := range expected {
+			equal := hmac.Equal(mac, want)
+			matched = matched || equal
+		}
+	}
+	if !matched {
+		return ErrMismatch
+	}
+	return nil
+}
+
+// single is the header's value, or empty unless there is exactly one: of two, a
+// proxy and a receiver could each believe another.
+func single(h http.Header, name string) string {
+	if values := h.Values(name); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+func standardSum(key []byte, id, timestamp string, body []byte) []byte {
+	return sum(key, []byte(id+"."+timestamp+"."), body)
+}
+
+func sum(key []byte, parts ...[]byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	for _, part := range parts {
+		mac.Write(part)
+	}
+	return mac.Sum(nil)
+}
