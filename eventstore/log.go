@@ -41,7 +41,9 @@ type Log interface {
 	// not known (the answer was lost), Append settles it itself by reading the
 	// boundary's tail and sending the same bytes again, until ctx ends; only then
 	// the error is ErrOutcomeUnknown, and the commit may or may not be recorded.
-	// Any other error means that nothing was recorded.
+	// Any other error means that nothing was recorded: ErrUnavailable, or ErrTooLarge
+	// and others for a commit that was not worth sending. Without a connection it
+	// fails at once. ctx should have a deadline.
 	Append(ctx context.Context, after Head, commit *domain.Commit) (Record, error)
 
 	// Tail is the head of a boundary as its leader has it, durable; never behind an
@@ -66,8 +68,9 @@ type Log interface {
 	// Follow calls f for every commit after the position, in the ledger's order and
 	// without a gap, as they become durable, until ctx ends or f fails. It
 	// reconnects by itself; a commit is handed to f once for each call of Follow. A
-	// commit that can't be decoded, or a gap in the positions, ends it with an
-	// error: no reader may skip what it can't read.
+	// commit that can't be decoded, or a gap in the positions (a *GapError, also for
+	// a log that ends before the position), ends it with an error: no reader may
+	// skip what it can't read.
 	//
 	// caughtUp is called, from the same goroutine as f, whenever everything that
 	// was in the ledger at a moment shortly before has been handed to f, at least

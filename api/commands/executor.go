@@ -163,21 +163,10 @@ func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.Clai
 	if err != nil {
 		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
-	sweep := Meta{Actor: domain.Actor{Kind: domain.ActorClock}, Ref: domain.CommandRef{Name: ExpireOverdue}}
 	if err := b.lock(ctx); err != nil {
 		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
 	defer b.unlock()
-	for {
-		backlog := false
-		b.view(func(s *domain.Claims) { backlog = s.Backlog(x.now(s.Time())) })
-		if !backlog {
-			break
-		}
-		if _, _, err := x.decideClaims(ctx, b, namespace, domain.ExpireOverdue{}, sweep); err != nil {
-			return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-		}
-	}
 	answer, result, err := x.decideClaims(ctx, b, namespace, cmd, meta)
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
@@ -191,6 +180,9 @@ func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims]
 		return domain.ClaimAnswer{}, Result{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
 	}
 	terms.ServiceExists = x.directory.ServiceExists
+	if err := x.sweep(ctx, b, terms); err != nil {
+		return domain.ClaimAnswer{}, Result{}, err
+	}
 	var answer domain.ClaimAnswer
 	result, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
 		d, err := s.Decide(cmd, meta.Ref, terms, now)
@@ -198,6 +190,26 @@ func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims]
 		return d.Payloads, d.Answer, err
 	})
 	return answer, result, err
+}
+
+// sweep expires what is overdue while that is more than one commit may expire beside
+// its own purpose, as after a long stop.
+func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms domain.Terms) error {
+	meta := Meta{Actor: domain.Actor{Kind: domain.ActorClock}, Ref: domain.CommandRef{Name: ExpireOverdue}}
+	for {
+		backlog := false
+		b.view(func(s *domain.Claims) { backlog = s.Backlog(x.now(s.Time())) })
+		if !backlog {
+			return nil
+		}
+		_, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
+			d, err := s.Decide(domain.ExpireOverdue{}, meta.Ref, terms, now)
+			return d.Payloads, d.Answer, err
+		})
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Registry executes a command on a namespace's registry.

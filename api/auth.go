@@ -1,0 +1,126 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed" // the login page
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"github.com/claimledger/claimledger/api/commands"
+	"github.com/claimledger/claimledger/domain"
+)
+
+type loginAnswer struct {
+	SessionToken string    `json:"session_token"`
+	Namespace    string    `json:"namespace"`
+	ExpiresAt    time.Time `json:"expires_at"`
+}
+
+// login trades a one-time token for a session. The token names its namespace, so that
+// it is used up where it was recorded.
+func (s *Server) login(c *call) (action, error) {
+	f, err := readFields(c, false)
+	if err != nil {
+		return nil, err
+	}
+	token := f.required("token", 1, maxCredential)
+	if err := f.Err(); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (answer, error) {
+		// A form of another site must not sign a browser in as somebody else.
+		if err := s.crossOrigin.Check(c.r); err != nil {
+			return answer{}, domain.Errorf(domain.CodeForbidden, "Sign in on this site's own page.")
+		}
+		namespace, ok := domain.LoginTokenNamespace(token)
+		if !ok {
+			return answer{}, errBadLoginLink
+		}
+		if s.namespaceExists(ctx, namespace) != nil {
+			return answer{}, errBadLoginLink
+		}
+		sessionID := newUUID()
+		expires := s.config.Now().UTC().Add(SessionLifetime).Truncate(time.Second)
+		cmd := domain.UseLoginToken{TokenHash: domain.HashOf([]byte(token)), SessionID: sessionID, ExpiresAt: expires}
+		a, result, err := s.commands.Registry(ctx, namespace, cmd, commands.Meta{
+			Actor: domain.Actor{Kind: domain.ActorOwner}, Ref: domain.CommandRef{Name: "owner.log_in"},
+		})
+		if err != nil {
+			return answer{}, err
+		}
+		session, err := s.sessions.issue(namespace, a.OwnerID, sessionID, expires)
+		if err != nil {
+			return answer{}, err
+		}
+		return answer{
+			position: result.Position, cookie: s.sessions.cookie(session, expires),
+			body: loginAnswer{session, namespace, expires},
+		}, nil
+	}, nil
+}
+
+var errBadLoginLink = domain.Errorf(domain.CodeUnauthorized, "This login link is not valid: it was used, it is older than 15 minutes, or it was never issued.")
+
+func (s *Server) logout(c *call) (action, error) {
+	return func(ctx context.Context) (answer, error) {
+		if c.owner.sessionID == "" {
+			return answer{}, domain.Errorf(domain.CodeForbidden, "A management key has no session to end; deactivate the key instead.")
+		}
+		cmd := domain.EndSession{OwnerID: c.owner.actor.ID, SessionID: c.owner.sessionID, ExpiresAt: c.owner.expires}
+		_, result, err := s.commands.Registry(ctx, c.owner.namespace, cmd, commands.Meta{
+			Actor: c.owner.actor, Ref: domain.CommandRef{Name: "owner.log_out"},
+		})
+		if err != nil {
+			return answer{}, err
+		}
+		return answer{position: result.Position, cookie: s.sessions.cookie("", time.Unix(0, 0)), body: successBody{true}}, nil
+	}, nil
+}
+
+type meBody struct {
+	Namespace   string              `json:"namespace"`
+	ActorKind   domain.ActorKind    `json:"kind"`
+	ActorID     string              `json:"id"`
+	Permissions []domain.Permission `json:"permissions"`
+	ExpiresAt   *time.Time          `json:"expires_at,omitempty"`
+}
+
+func (s *Server) me(c *call) (action, error) {
+	return func(context.Context) (answer, error) {
+		body := meBody{Namespace: c.owner.namespace, ActorKind: c.owner.actor.Kind, ActorID: c.owner.actor.ID, Permissions: c.owner.permissions}
+		if c.owner.sessionID != "" {
+			body.ExpiresAt = &c.owner.expires
+		}
+		return answer{body: body, position: s.commands.Position()}, nil
+	}, nil
+}
+
+//go:embed login.html
+var loginHTML []byte
+
+// loginPage is where a login link leads. Opening it uses nothing up, so that a mail
+// scanner or a preview cannot; and the token stands behind the #, which no browser
+// sends to a server, so that it is in nobody's log.
+func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Security-Policy", loginCSP)
+	_, _ = w.Write(loginHTML) // the client is gone: nobody to tell
+}
+
+// loginCSP lets the page run its own script and style and call this server, and
+// nothing else.
+var loginCSP = "default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src " +
+	inlineHash("script") + "; style-src " + inlineHash("style")
+
+// inlineHash is the source expression of the page's one inline element of a kind
+// (Content Security Policy Level 3, 2.3.1).
+func inlineHash(element string) string {
+	_, rest, _ := bytes.Cut(loginHTML, []byte("<"+element+">"))
+	inline, _, _ := bytes.Cut(rest, []byte("</"+element+">"))
+	sum := sha256.Sum256(inline)
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}

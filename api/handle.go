@@ -1,0 +1,258 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/claimledger/claimledger/api/httpsig"
+	"github.com/claimledger/claimledger/domain"
+)
+
+const (
+	// maxBody bounds a request's body.
+	maxBody = 64 << 10
+	// requestTimeout bounds the work for one request: within it, an append whose
+	// answer was lost is settled, or the caller is told that it is not known.
+	requestTimeout = 10 * time.Second
+
+	positionHeader    = "Ledger-Position"
+	minPositionHeader = "Ledger-Min-Position"
+	requestIDHeader   = "X-Request-ID"
+	idempotencyHeader = "Idempotency-Key"
+)
+
+// authentication says what a caller has to show.
+type authentication int
+
+const (
+	anyone        authentication = iota
+	signed                       // signed headers
+	signedService                // signed headers and a service key
+	signedMaybe                  // signed headers, a service key if there is one
+	asOwner                      // a session or a management key
+)
+
+// endpoint is one row of the API: who may call it and what answers.
+type endpoint struct {
+	method, path string
+	who          authentication
+	permission   domain.Permission // of a management key
+	parse        func(*call) (action, error)
+}
+
+// action is what an endpoint does once the request has been read without fault. It
+// is apart from reading the request because a caller's permissions are looked at in
+// between.
+type action func(ctx context.Context) (answer, error)
+
+// answer is what a client gets.
+type answer struct {
+	status   int // 0: 200
+	body     any // nil: none
+	position uint64
+	etag     string
+	cookie   *http.Cookie
+}
+
+// call is one request, with who makes it.
+type call struct {
+	r       *http.Request
+	id      string
+	body    []byte
+	signed  *httpsig.Signed
+	service *service
+	owner   *owner
+}
+
+func (c *call) path(name string) string { return mux.Vars(c.r)[name] }
+
+// signer is the namespace that signed the request, in its registered form.
+func (c *call) signer() string { return domain.CanonicalNamespace(c.signed.Namespace) }
+
+// handle turns an endpoint into a handler, with the checks in the order that the API
+// promises: size, authentication, fields, permission, and then the endpoint's own.
+func (s *Server) handle(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		c := &call{r: r, id: requestID(r)}
+		w.Header().Set(requestIDHeader, c.id)
+		var status int
+		defer func() {
+			if p := recover(); p != nil {
+				s.config.Logger.Error("panic", "request_id", c.id, "panic", p, "stack", string(debug.Stack()))
+				status = writeError(w, c.id, errors.New("panic"))
+			}
+			s.metrics.observe(e.method, e.path, status, time.Since(start))
+		}()
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		a, err := s.serve(ctx, w, c, e)
+		if err != nil {
+			status = s.refuse(w, c, e, err)
+			return
+		}
+		status = s.render(w, c, a)
+	})
+}
+
+func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e endpoint) (answer, error) {
+	if err := c.readBody(w); err != nil {
+		return answer{}, err
+	}
+	if err := s.authenticate(ctx, c, e); err != nil {
+		return answer{}, err
+	}
+	act, err := e.parse(c)
+	if err != nil {
+		return answer{}, err
+	}
+	if c.owner != nil {
+		if err := c.owner.need(e.permission); err != nil {
+			return answer{}, err
+		}
+	}
+	return act(ctx)
+}
+
+// readBody reads the whole body, which a signature may cover.
+func (c *call) readBody(w http.ResponseWriter) error {
+	tooLarge := domain.Errorf(domain.CodeBodyTooLarge, "A request's body may have %d bytes.", maxBody)
+	if c.r.ContentLength > maxBody {
+		w.Header().Set("Connection", "close")
+		return tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, c.r.Body, maxBody))
+	var most *http.MaxBytesError
+	switch {
+	case errors.As(err, &most):
+		return tooLarge
+	case err != nil:
+		return &domain.Error{Code: domain.CodeInvalidRequest, Message: "The body ended before its time.", Err: err}
+	}
+	c.body = body
+	return nil
+}
+
+func (s *Server) authenticate(ctx context.Context, c *call, e endpoint) (err error) {
+	if e.who == signed || e.who == signedService || e.who == signedMaybe {
+		if c.signed, err = s.verifier.Verify(c.r, c.body, s.config.Now()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case e.who == signedService:
+		c.service, err = s.authenticateService(ctx, c.r, domain.CodeSignatureInvalid)
+	case e.who == signedMaybe && c.r.Header.Get("Authorization") != "":
+		c.service, err = s.authenticateService(ctx, c.r, domain.CodeUnauthorized)
+	case e.who == asOwner:
+		c.owner, err = s.authenticateOwner(ctx, c.r)
+	}
+	return err
+}
+
+// once accepts the request's signature once, as the first of the checks that depend
+// on what happened before. Trouble on our side gives it free again.
+func (s *Server) once(c *call, act func() (answer, error)) (answer, error) {
+	if err := s.nonces.use(c.signer(), c.signed.Nonce); err != nil {
+		return answer{}, err
+	}
+	a, err := act()
+	if status := statuses[domain.ErrorCode(err)]; status >= http.StatusInternalServerError {
+		s.nonces.release(c.signer(), c.signed.Nonce)
+	}
+	return a, err
+}
+
+func (s *Server) render(w http.ResponseWriter, c *call, a answer) int {
+	status := a.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if a.position > 0 {
+		w.Header().Set(positionHeader, strconv.FormatUint(a.position, 10))
+	}
+	if a.cookie != nil {
+		http.SetCookie(w, a.cookie)
+	}
+	if a.etag != "" {
+		w.Header().Set("ETag", a.etag)
+		// A cache may keep the answer, and must ask each time whether it still holds.
+		w.Header().Set("Cache-Control", "private, no-cache")
+		if matches(c.r.Header.Get("If-None-Match"), a.etag) {
+			w.WriteHeader(http.StatusNotModified)
+			return http.StatusNotModified
+		}
+	} else {
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	writeJSON(w, status, a.body)
+	return status
+}
+
+// matches compares entity tags weakly, as RFC 9110, 13.1.2 wants for If-None-Match.
+func matches(header, etag string) bool {
+	if strings.TrimSpace(header) == "*" {
+		return true
+	}
+	for _, candidate := range strings.Split(header, ",") {
+		if strings.TrimPrefix(strings.TrimSpace(candidate), "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) refuse(w http.ResponseWriter, c *call, e endpoint, err error) int {
+	w.Header().Set("Cache-Control", "no-store")
+	status := writeError(w, c.id, err)
+	level := slog.LevelDebug
+	if status >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	if status == http.StatusInternalServerError {
+		level = slog.LevelError
+	}
+	s.config.Logger.Log(c.r.Context(), level, "refused", "method", e.method, "route", e.path,
+		"status", status, "request_id", c.id, "error", err)
+	return status
+}
+
+var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
+// requestID is the caller's id for a request, or a new one where it has none that is
+// fit for a header and a log.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(requestIDHeader); requestIDPattern.MatchString(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// meta says who commands, and recognises a retry by its Idempotency-Key.
+func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
+	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
+	key := c.r.Header.Get(idempotencyHeader)
+	if key == "" {
+		return actor, ref, nil
+	}
+	var v domain.Violations
+	v.Text(idempotencyHeader, key, 1, 255)
+	if err := v.Err(); err != nil {
+		return actor, ref, err
+	}
+	// The key is the client's own text and may hold anything: only its hash is kept.
+	ref.Key = domain.HashOf([]byte(key)).String()
+	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))
+	return actor, ref, nil
+}

@@ -1,0 +1,250 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/projections"
+)
+
+const (
+	// minPositionWait is how long a read waits for the position that it asked for.
+	minPositionWait = 2 * time.Second
+	// ownWriteWait is how long a read without a position waits for what this node has
+	// answered before: a client that writes and then reads here sees its write, and
+	// where the read model lags more, it gets what there is.
+	ownWriteWait = 500 * time.Millisecond
+)
+
+// waiting waits until a read model holds what a read must show.
+type waiting func(ctx context.Context) error
+
+// minPosition reads the position that the caller wants to be reflected; 0 for none.
+func (c *call) minPosition() (uint64, error) {
+	text := c.r.Header.Get(minPositionHeader)
+	if text == "" {
+		return 0, nil
+	}
+	position, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || strconv.FormatUint(position, 10) != text {
+		var v domain.Violations
+		v.Add(minPositionHeader, "must be a position, as in "+positionHeader)
+		return 0, v.Err()
+	}
+	return position, nil
+}
+
+// readAfter prepares a read of a model by an owner.
+func (s *Server) readAfter(c *call, model string) (waiting, error) {
+	return s.readModel(c, model, c.owner.namespace)
+}
+
+func (s *Server) readModel(c *call, model, namespace string) (waiting, error) {
+	position, err := c.minPosition()
+	if err != nil {
+		return nil, err
+	}
+	if position > 0 {
+		return func(ctx context.Context) error { return s.wait(ctx, model, position, minPositionWait) }, nil
+	}
+	return func(ctx context.Context) error {
+		err := s.wait(ctx, model, s.commands.Heads(namespace), ownWriteWait)
+		if domain.ErrorCode(err) == domain.CodeStaleRead {
+			return nil
+		}
+		return err
+	}, nil
+}
+
+func (s *Server) wait(ctx context.Context, model string, position uint64, most time.Duration) error {
+	if position == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return s.config.Reads.Wait(ctx, model, position)
+}
+
+type historyEvent struct {
+	ID        string           `json:"id"`
+	Type      domain.EventType `json:"type"`
+	Version   int              `json:"version"`
+	Position  string           `json:"position"`
+	Namespace string           `json:"namespace"`
+	ClaimID   string           `json:"claim_id,omitempty"`
+	Actor     domain.Actor     `json:"actor"`
+	Time      time.Time        `json:"time"`
+	Data      any              `json:"data"`
+	Commit    historyCommit    `json:"commit"`
+}
+
+// historyCommit is what an auditor needs to find the event's commit and to check that
+// nothing stands between it and the one before.
+type historyCommit struct {
+	ID       string      `json:"id"`
+	Boundary domain.Kind `json:"boundary"`
+	Version  uint64      `json:"version"`
+	Prev     domain.Hash `json:"prev"`
+	Hash     domain.Hash `json:"hash"`
+}
+
+func renderEvent(e projections.HistoryEvent) historyEvent {
+	return historyEvent{
+		ID: e.EventID, Type: e.Type, Version: e.SchemaVersion, Position: strconv.FormatUint(e.Position, 10),
+		Namespace: e.Namespace, ClaimID: e.ClaimID, Actor: e.Actor, Time: e.Time, Data: e.Data,
+		Commit: historyCommit{ID: e.CommitID, Boundary: e.Kind, Version: e.CommitVersion, Prev: e.Prev, Hash: e.Hash},
+	}
+}
+
+func (s *Server) claimEvents(c *call) (action, error) {
+	wait, err := s.readAfter(c, projections.HistoryModel)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (answer, error) {
+		if err := wait(ctx); err != nil {
+			return answer{}, err
+		}
+		events, at, err := s.config.Reads.ClaimEvents(ctx, c.path("claim"))
+		if err != nil {
+			return answer{}, err
+		}
+		if len(events) == 0 {
+			return answer{}, domain.Errorf(domain.CodeNotFound, "There is no claim %s.", c.path("claim"))
+		}
+		if events[0].Namespace != c.owner.namespace {
+			return answer{}, errOtherOwner
+		}
+		list := make([]historyEvent, len(events))
+		for i, e := range events {
+			list[i] = renderEvent(e)
+		}
+		return answer{body: map[string]any{"events": list}, position: at.Position}, nil
+	}, nil
+}
+
+// Bounds of the list of a namespace's claims.
+const defaultListLimit, maxListLimit = 50, 200
+
+func (s *Server) listClaims(c *call) (action, error) {
+	q, err := readQuery(c.r)
+	if err != nil {
+		return nil, err
+	}
+	query := projections.ClaimsQuery{
+		Namespace: c.owner.namespace,
+		Status:    domain.Status(q.text("status")),
+		Service:   q.text("service"),
+	}
+	query.Limit, query.Offset = q.page(defaultListLimit, maxListLimit)
+	if q.values.Has("status") && !slices.Contains(domain.Statuses, query.Status) {
+		q.Add("status", "must be one of pending, approved, rejected, revoked, expired")
+	}
+	if q.values.Has("service") && !domain.ValidSlug(query.Service) {
+		q.Add("service", "must be a service's slug")
+	}
+	wait, err := s.readAfter(c, projections.ClaimsModel)
+	if err := firstError(q.Err(), err); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (answer, error) {
+		if err := c.owner.owns(c.path("namespace")); err != nil {
+			return answer{}, err
+		}
+		if err := wait(ctx); err != nil {
+			return answer{}, err
+		}
+		page, at, err := s.config.Reads.Claims(ctx, query)
+		if err != nil {
+			return answer{}, err
+		}
+		claims := make([]claimBody, len(page.Claims))
+		for i, claim := range page.Claims {
+			claims[i] = renderClaim(claim)
+		}
+		return answer{position: at.Position, body: struct {
+			Claims     []claimBody `json:"claims"`
+			Pagination pagination  `json:"pagination"`
+		}{claims, paginate(query.Limit, query.Offset, page.Total, len(claims))}}, nil
+	}, nil
+}
+
+type namespaceBody struct {
+	DID          string    `json:"did"`
+	Namespace    string    `json:"namespace"`
+	Owner        string    `json:"owner"`
+	CreatedAt    time.Time `json:"created_at"`
+	Active       bool      `json:"active"`
+	ActiveClaims int       `json:"active_claims"`
+}
+
+func (s *Server) getNamespace(c *call) (action, error) {
+	name := domain.CanonicalNamespace(c.path("namespace"))
+	if !domain.ValidNamespace(name) {
+		var v domain.Violations
+		v.Add("namespace", invalidNamespace)
+		return nil, v.Err()
+	}
+	wait, err := s.readModel(c, projections.NamespacesModel, name)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (answer, error) {
+		if c.signer() != name {
+			return answer{}, errOtherSigner
+		}
+		// Waiting needs no turn of its own: what a reader learns late he learns late.
+		if err := wait(ctx); err != nil {
+			return answer{}, err
+		}
+		return s.once(c, func() (answer, error) {
+			n, at, err := s.config.Reads.Namespace(ctx, name)
+			if err != nil {
+				return answer{}, err
+			}
+			return answer{position: at.Position, body: namespaceBody{
+				DID: n.DID, Namespace: n.Name, Owner: n.Owner,
+				CreatedAt: n.CreatedAt, Active: n.Active, ActiveClaims: n.ActiveClaims,
+			}}, nil
+		})
+	}, nil
+}
+
+var errOtherSigner = domain.Errorf(domain.CodeSignatureNamespaceMismatch, "The request is signed for another namespace than the one asked about.")
+
+func (s *Server) getPolicy(c *call) (action, error) {
+	return func(context.Context) (answer, error) {
+		if err := c.owner.owns(c.path("namespace")); err != nil {
+			return answer{}, err
+		}
+		return s.policyOf(c.owner.namespace, 0)
+	}, nil
+}
+
+// policyOf answers from the state that decisions are made on, which is never behind
+// this node's own writes.
+func (s *Server) policyOf(namespace string, position uint64) (answer, error) {
+	a := answer{position: max(position, s.commands.Position())}
+	if !s.commands.Directory().View(namespace, func(r *domain.Registry) { a.body = r.Policy() }) {
+		return answer{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+	}
+	return a, nil
+}
+
+// verdict is the answer of verify.
+type verdict struct {
+	Authorized bool       `json:"authorized"`
+	Reason     string     `json:"reason,omitempty"`
+	ClaimID    string     `json:"claim_id,omitempty"`
+	ServiceID  string     `json:"service_id,omitempty"`
+	ApprovedAt *time.Time `json:"approved_at,omitempty"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+}
+
+const (
+	reasonNamespaceInactive = "namespace_inactive"
+	reasonServiceDeleted    = "service_deleted"
+)

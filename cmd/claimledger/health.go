@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/claimledger/claimledger/api"
+	"github.com/claimledger/claimledger/domain"
+)
+
+// checkTimeout bounds one look at everything.
+const checkTimeout = 2 * time.Second
+
+// check looks at one thing that the process needs. What is not vital makes the
+// process degraded and not unready: its main job goes on without it.
+type check struct {
+	name  string
+	vital bool
+	look  func(context.Context) error
+}
+
+type checkResult struct {
+	Status string `json:"status"` // ok, or what is wrong
+	Vital  bool   `json:"vital"`
+}
+
+type readiness struct {
+	Status string                 `json:"status"` // ready, degraded or unready
+	Roles  []string               `json:"roles"`
+	Checks map[string]checkResult `json:"checks"`
+}
+
+// health answers for the process as a whole.
+type health struct {
+	roles  []string
+	checks []check
+}
+
+func (h *health) look(ctx context.Context) readiness {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	r := readiness{Status: "ready", Roles: h.roles, Checks: map[string]checkResult{}}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, c := range h.checks {
+		wg.Go(func() {
+			err := c.look(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			result := checkResult{Status: "ok", Vital: c.vital}
+			if err != nil {
+				result.Status = public(err)
+				if c.vital {
+					r.Status = "unready"
+				} else if r.Status == "ready" {
+					r.Status = "degraded"
+				}
+			}
+			r.Checks[c.name] = result
+		})
+	}
+	wg.Wait()
+	return r
+}
+
+// routes adds what operators and their machines look at.
+func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {
+	r.Handle(http.MethodGet, "/health", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]string{"status": "ok", "version": version()})
+	}))
+	r.Handle(http.MethodGet, "/health/ready", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		result := h.look(req.Context())
+		status := http.StatusOK
+		if result.Status == "unready" {
+			status = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", "1")
+		}
+		answer(w, status, result)
+	}))
+	r.Handle(http.MethodGet, "/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client is gone: nobody to tell
+}
+
+// public is what anyone may be told of a failed check.
+func public(err error) string {
+	var known *domain.Error
+	if errors.As(err, &known) {
+		return known.Message
+	}
+	return "It does not work; the log of this process says why."
+}

@@ -1,0 +1,332 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimledger/claimledger/api"
+	"github.com/claimledger/claimledger/api/commands"
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/projections"
+	"github.com/claimledger/claimledger/projections/pgdb"
+	"github.com/claimledger/claimledger/projections/pgserver"
+	"github.com/claimledger/claimledger/webhookrelay"
+)
+
+const (
+	// retryInterval is the pause before trying again what must succeed sometime.
+	retryInterval = time.Second
+	// maxConns bounds the connections of one process: with three, a PostgreSQL with
+	// its default of 100 still has room.
+	maxConns = 20
+	// clockInterval is how often what is due is looked for.
+	clockInterval = time.Second
+	// dueNamespaces bounds how many namespaces one look expires claims in.
+	dueNamespaces = 100
+)
+
+// start starts what the roles need, in the order in which they need it.
+func (n *node) start(ctx context.Context) error {
+	stream, err := n.startLog(ctx)
+	if err != nil {
+		return err
+	}
+	pool, err := n.startDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	var x *commands.Executor
+	if n.has(roleAPI) || n.has(roleRelay) { // the relay records that a receiver is gone
+		if x, err = n.startExecutor(ctx, stream); err != nil {
+			return err
+		}
+	}
+	if n.has(roleProjector) {
+		n.startProjectors(ctx, stream, pool)
+	}
+	if n.has(roleRelay) {
+		if err := n.startRelay(ctx, stream, pool, x); err != nil {
+			return err
+		}
+	}
+	if n.has(roleAPI) {
+		if err := n.startAPI(ctx, stream, pool, x); err != nil {
+			return err
+		}
+	}
+	n.health.routes(n.router, n.metrics)
+	return nil
+}
+
+// startLog opens the log. One that runs elsewhere may come up later than this process.
+func (n *node) startLog(ctx context.Context) (*eventstore.Stream, error) {
+	for {
+		stream, closeLog, err := n.openLog(ctx, true, n.log)
+		if err == nil {
+			n.onStop(func(context.Context) error { return closeLog() })
+			n.health.checks = append(n.health.checks, check{"log", true, func(ctx context.Context) error {
+				_, err := stream.Last(ctx)
+				return err
+			}})
+			return stream, nil
+		}
+		if n.embedded() || !mayPass(err) {
+			return nil, err
+		}
+		n.log.Warn("the log cannot be opened yet; trying again", "error", err)
+		if sleep(ctx, retryInterval) != nil {
+			return nil, err
+		}
+	}
+}
+
+// mayPass tells trouble that may pass by itself from what somebody has to change.
+func mayPass(err error) bool {
+	var config *eventstore.ConfigError
+	var old *eventstore.ServerVersionError
+	var usage usageError
+	return !errors.As(err, &config) && !errors.As(err, &old) && !errors.As(err, &usage) &&
+		!errors.Is(err, eventstore.ErrNotSetUp)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// startDatabase starts the private PostgreSQL where there is no other, and opens it.
+// One that runs elsewhere may come up later: commands do not need it.
+func (n *node) startDatabase(ctx context.Context) (*pgxpool.Pool, error) {
+	url := n.DatabaseURL
+	if url == "" {
+		server, err := pgserver.Start(ctx, n.postgres(n.placeSettings))
+		if err != nil {
+			return nil, err
+		}
+		url = server.URL()
+		n.keepDatabase(ctx, server)
+	}
+	pool, err := pgdb.Open(ctx, url, pgdb.Options{Lazy: true, MaxConns: maxConns})
+	if err != nil {
+		return nil, err
+	}
+	n.onStop(func(context.Context) error { pool.Close(); return nil })
+	n.health.checks = append(n.health.checks, check{"database", !n.has(roleAPI), func(ctx context.Context) error {
+		return pool.Ping(ctx)
+	}})
+	return pool, nil
+}
+
+func (n *node) postgres(p placeSettings) pgserver.Config {
+	return pgserver.Config{Dir: filepath.Join(p.DataDir, "postgres"), BinDir: p.PostgresBin, Logger: n.log}
+}
+
+// keepDatabase starts the private PostgreSQL again when it dies, until the process
+// stops, and stops it then.
+func (n *node) keepDatabase(ctx context.Context, server *pgserver.Server) {
+	ended := make(chan *pgserver.Server, 1)
+	go func() {
+		current := server
+		defer func() { ended <- current }()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-current.Done():
+			}
+			n.log.Error("PostgreSQL ended; starting it again", "error", current.Err())
+			for {
+				next, err := pgserver.Start(ctx, n.postgres(n.placeSettings))
+				if err == nil {
+					current = next
+					break
+				}
+				n.log.Error("PostgreSQL does not start; trying again", "error", err)
+				if sleep(ctx, retryInterval) != nil {
+					return
+				}
+			}
+		}
+	}()
+	n.onStop(func(ctx context.Context) error { return (<-ended).Stop(ctx) })
+}
+
+// startExecutor loads the states that decisions rest on and keeps them current.
+func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*commands.Executor, error) {
+	x := commands.NewExecutor(commands.Config{
+		Log: stream, Limits: n.limits(), Now: time.Now, NewID: newID,
+		Metrics: commands.NewMetrics(n.metrics), Logger: n.log,
+	})
+	if err := x.Load(ctx); err != nil {
+		return nil, err
+	}
+	n.work(ctx, "following the log", x.Run)
+	n.health.checks = append(n.health.checks, check{"commands", n.has(roleAPI), func(context.Context) error {
+		if age := x.Age(); age > n.StaleAfter {
+			return domain.Errorf(domain.CodeServiceUnavailable, "The log was last read to its end %d seconds ago.", int(age.Seconds()))
+		}
+		return nil
+	}})
+	return x, nil
+}
+
+// startProjectors keeps the read models up to date.
+func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) {
+	projectors := projections.NewProjectors(stream, pool, n.log)
+	n.metrics.MustRegister(projections.NewMetrics(projectors))
+	n.health.checks = append(n.health.checks, check{"projector", !n.has(roleAPI), func(context.Context) error {
+		for _, s := range projectors.Status() {
+			if s.Stopped != "" {
+				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s has stopped at position %d: %s", s.Model, s.Position, s.Stopped)
+			}
+		}
+		return nil
+	}})
+	n.afterSetup(ctx, "projector", projections.Setup, pool, func(ctx context.Context) error {
+		projectors.Run(ctx)
+		return nil
+	})
+}
+
+// afterSetup runs something that needs a schema. The schema is made at once where the
+// database lets it, so that a process that answers has all that it needs, and as soon
+// as possible otherwise: a database that is away keeps nobody from giving commands.
+func (n *node) afterSetup(ctx context.Context, what string, setup func(context.Context, *pgxpool.Pool) error,
+	pool *pgxpool.Pool, run func(context.Context) error) {
+	var done atomic.Bool
+	try := func() (err error) {
+		if err = setup(ctx, pool); err == nil {
+			done.Store(true)
+		}
+		return err
+	}
+	err := try()
+	n.health.checks = append(n.health.checks, check{what + " schema", !n.has(roleAPI), func(context.Context) error {
+		if !done.Load() {
+			return domain.Errorf(domain.CodeServiceUnavailable, "It is not made yet; the log of this process says why.")
+		}
+		return nil
+	}})
+	n.work(ctx, what, func(ctx context.Context) error {
+		for ; err != nil; err = try() {
+			n.log.Warn("the schema cannot be made yet; trying again", "of", what, "error", err)
+			if sleep(ctx, retryInterval) != nil {
+				return nil
+			}
+		}
+		return run(ctx)
+	})
+}
+
+func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
+	key, err := n.sealKey(n.placeSettings)
+	if err != nil {
+		return err
+	}
+	relay, err := webhookrelay.New(webhookrelay.Config{
+		Log: stream, Pool: pool, SealKey: key, Disabler: disabler{x},
+		Retries: n.WebhookRetries, AllowPrivate: n.WebhookAllowPrivate, Version: version(), Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.metrics.MustRegister(relay.Metrics())
+	n.health.checks = append(n.health.checks, check{"relay", !n.has(roleAPI), func(context.Context) error {
+		if status := relay.Status(); status.Assigner == webhookrelay.AssignerStopped {
+			return &domain.Error{
+				Code:    domain.CodeServiceUnavailable,
+				Message: fmt.Sprintf("Deliveries are no longer assigned after position %d; the log of this process says why.", status.Position),
+				Err:     status.AssignerErr,
+			}
+		}
+		return nil
+	}})
+	n.afterSetup(ctx, "relay", webhookrelay.Setup, pool, relay.Run)
+	return nil
+}
+
+// disabler records, as any other command, that a webhook's receiver is gone.
+type disabler struct{ commands *commands.Executor }
+
+func (d disabler) DisableWebhook(ctx context.Context, namespace, serviceID, webhookID, reason string) error {
+	_, _, err := d.commands.Registry(ctx, namespace,
+		domain.SetWebhookActive{WebhookID: webhookID, ServiceID: serviceID, Active: false, Reason: reason},
+		commands.Meta{Actor: domain.Actor{Kind: domain.ActorRelay}, Ref: domain.CommandRef{Name: "webhook.disable"}})
+	if domain.ErrorCode(err) == domain.CodeNotFound {
+		return nil // deleted meanwhile
+	}
+	return err
+}
+
+func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
+	sessionKey, err := n.sessionKey(n.placeSettings)
+	if err != nil {
+		return err
+	}
+	sealKey, err := n.sealKey(n.placeSettings)
+	if err != nil {
+		return err
+	}
+	reader := projections.NewReader(pool)
+	n.onStop(func(context.Context) error { reader.Close(); return nil })
+	server, err := api.New(api.Config{
+		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
+		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
+		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveryHealth{webhookrelay.NewDeliveries(pool)},
+		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("--public-url: %w", err)
+	}
+	server.Routes(n.router)
+	n.work(ctx, "use of keys", func(ctx context.Context) error { server.Run(ctx); return nil })
+	n.work(ctx, "clock", func(ctx context.Context) error { return n.expire(ctx, reader, x) })
+	return nil
+}
+
+// expire is the clock: it expires what is past its time, where the read model says that
+// something is. Any number of nodes may do so; the log lets one of them win.
+func (n *node) expire(ctx context.Context, reader *projections.Reader, x *commands.Executor) error {
+	meta := commands.Meta{Actor: domain.Actor{Kind: domain.ActorClock}, Ref: domain.CommandRef{Name: commands.ExpireOverdue}}
+	for sleep(ctx, clockInterval) == nil {
+		namespaces, _, err := reader.Due(ctx, time.Now(), dueNamespaces)
+		if err != nil {
+			n.log.Debug("cannot look for what is due", "error", err)
+			continue
+		}
+		for _, namespace := range namespaces {
+			if _, _, err := x.Claims(ctx, namespace, domain.ExpireOverdue{}, meta); err != nil && ctx.Err() == nil {
+				n.log.Warn("cannot expire what is due", "namespace", namespace, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+// deliveryHealth shows the API how deliveries go.
+type deliveryHealth struct{ deliveries *webhookrelay.Deliveries }
+
+func (d deliveryHealth) WebhookHealth(ctx context.Context, webhookIDs []string) (map[string]api.Health, error) {
+	found, err := d.deliveries.Health(ctx, webhookIDs)
+	if err != nil {
+		return nil, err
+	}
+	health := make(map[string]api.Health, len(found))
+	for id, h := range found {
+		health[id] = api.Health{FailureCount: int(h.FailureCount), LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt}
+	}
+	return health, nil
+}

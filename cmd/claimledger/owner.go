@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/claimledger/claimledger/api/commands"
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// loginLinkLifetime is how long a login link can be used.
+const loginLinkLifetime = 15 * time.Minute
+
+func newID() string { return ulid.Make().String() }
+
+type ownerCommands struct {
+	Create    ownerCreateCommand `cmd:"" help:"Register a namespace with its owner; prints a one-time link to sign in with. Example: claimledger owner create acme --email you@example.com"`
+	LoginLink loginLinkCommand   `cmd:"" help:"Print another one-time link to sign in with. Example: claimledger owner login-link acme"`
+}
+
+// operatorSettings are the flags of commands that write to the log.
+type operatorSettings struct {
+	placeSettings
+	Listen    string `default:"127.0.0.1:8787" help:"Where the ledger listens, for links." placeholder:"HOST:PORT"`
+	PublicURL string `help:"What clients see, for links. Default: http://<listen>." placeholder:"URL"`
+	JSON      bool   `help:"Print JSON."`
+}
+
+// publicURL is the base of every URL that clients see.
+func publicURL(configured, listen string) string {
+	if configured == "" {
+		configured = "http://" + listen
+	}
+	return strings.TrimRight(configured, "/")
+}
+
+var operator = domain.Actor{Kind: domain.ActorOperator}
+
+// registry executes one operator's command and gives the stream to do more with.
+func (o operatorSettings) registry(w *world, namespace string, cmd domain.RegistryCommand, name string,
+	then func(context.Context, *eventstore.Stream, domain.RegistryAnswer, commands.Result) error) (err error) {
+	logger := o.logger(w.stderr)
+	stream, closeLog, err := o.openLog(w.ctx, false, quiet(logger))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := closeLog(); err == nil {
+			err = closeErr
+		}
+	}()
+	ctx, cancel := context.WithTimeout(w.ctx, openTimeout)
+	defer cancel()
+	x, err := executor(ctx, stream, logger)
+	if err != nil {
+		return err
+	}
+	answer, result, err := x.Registry(ctx, namespace, cmd, commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: name}})
+	if err != nil {
+		return forPerson(err)
+	}
+	return then(ctx, stream, answer, result)
+}
+
+type loginLink struct {
+	Namespace  string `json:"namespace"`
+	OwnerID    string `json:"owner_id"`
+	LoginToken string `json:"login_token"`
+	LoginURL   string `json:"login_url"`
+}
+
+func newLoginToken(namespace string) (token string, recorded domain.LoginToken) {
+	token = domain.FormatLoginToken(namespace, rand.Text())
+	return token, domain.LoginToken{
+		Hash:      domain.HashOf([]byte(token)),
+		ExpiresAt: time.Now().UTC().Add(loginLinkLifetime).Truncate(time.Millisecond),
+	}
+}
+
+func (o operatorSettings) printLink(out io.Writer, namespace, ownerID, token string) error {
+	link := loginLink{namespace, ownerID, token, publicURL(o.PublicURL, o.Listen) + "/v1/auth/login#" + token}
+	if o.JSON {
+		return json.NewEncoder(out).Encode(link)
+	}
+	_, err := fmt.Fprintf(out, "namespace  %s\nowner      %s\nsign in    %s\n\nThe link works once, for %d minutes. Whoever has it can decide for the namespace.\n",
+		link.Namespace, link.OwnerID, link.LoginURL, int(loginLinkLifetime.Minutes()))
+	return err
+}
+
+type ownerCreateCommand struct {
+	Name  string `arg:"" name:"namespace" help:"3 to 64 lower-case letters, digits and hyphens."`
+	Email string `required:"" help:"The owner's e-mail address. It is kept beside the log, where it can be erased." placeholder:"ADDRESS"`
+	operatorSettings
+}
+
+func (c *ownerCreateCommand) Run(w *world) error {
+	address, err := mail.ParseAddress(c.Email)
+	if err != nil || address.Address != c.Email || len(c.Email) > domain.MaxEmail {
+		return usageError{fmt.Errorf("--email: %q is not an e-mail address", c.Email)}
+	}
+	token, recorded := newLoginToken(c.Name)
+	cmd := domain.RegisterNamespace{OwnerID: "owner_" + strings.ToLower(newID()), Token: recorded}
+	return c.registry(w, c.Name, cmd, "namespace.register",
+		func(ctx context.Context, stream *eventstore.Stream, a domain.RegistryAnswer, _ commands.Result) error {
+			// If we crash before this, the namespace has an owner without an address: he
+			// can still be sent a link by the operator who knows him.
+			if err := stream.Profiles().Put(ctx, a.OwnerID, eventstore.Profile{Email: c.Email}); err != nil {
+				return fmt.Errorf("the namespace is registered, but the address could not be kept: %w", err)
+			}
+			return c.printLink(w.stdout, c.Name, a.OwnerID, token)
+		})
+}
+
+type loginLinkCommand struct {
+	Name string `arg:"" name:"namespace" help:"The namespace to sign in to."`
+	operatorSettings
+}
+
+func (c *loginLinkCommand) Run(w *world) error {
+	token, recorded := newLoginToken(c.Name)
+	return c.registry(w, c.Name, domain.IssueLoginToken{Token: recorded}, "login_token.issue",
+		func(_ context.Context, _ *eventstore.Stream, a domain.RegistryAnswer, _ commands.Result) error {
+			return c.printLink(w.stdout, c.Name, a.OwnerID, token)
+		})
+}
+
+type namespaceCommand struct {
+	Deactivate deactivateCommand `cmd:"" help:"Refuse submits to a namespace and authorize nobody in it. Example: claimledger namespace deactivate acme --reason 'key leaked'"`
+	Activate   activateCommand   `cmd:"" help:"Let a namespace go on. Example: claimledger namespace activate acme"`
+}
+
+type deactivateCommand struct{ switchSettings }
+
+type activateCommand struct{ switchSettings }
+
+type switchSettings struct {
+	Name   string `arg:"" name:"namespace" help:"The namespace."`
+	Reason string `help:"Why, for the record." placeholder:"TEXT"`
+	operatorSettings
+}
+
+func (c *deactivateCommand) Run(w *world) error {
+	return c.run(w, domain.DeactivateNamespace{Reason: c.Reason}, "namespace.deactivate", false)
+}
+
+func (c *activateCommand) Run(w *world) error {
+	return c.run(w, domain.ActivateNamespace{Reason: c.Reason}, "namespace.activate", true)
+}
+
+func (c *switchSettings) run(w *world, cmd domain.RegistryCommand, name string, active bool) error {
+	var v domain.Violations
+	v.Text("--reason", c.Reason, 0, domain.MaxReason)
+	if err := v.Err(); err != nil {
+		return usageError{forPerson(err)}
+	}
+	return c.registry(w, c.Name, cmd, name, func(_ context.Context, _ *eventstore.Stream, _ domain.RegistryAnswer, r commands.Result) error {
+		if c.JSON {
+			return json.NewEncoder(w.stdout).Encode(map[string]any{"namespace": c.Name, "active": active, "changed": r.Appended})
+		}
+		word := map[bool]string{true: "active", false: "deactivated"}[active]
+		if !r.Appended {
+			word += " already"
+		}
+		_, err := fmt.Fprintf(w.stdout, "%s is %s\n", c.Name, word)
+		return err
+	})
+}

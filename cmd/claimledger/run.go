@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes, for scripts.
+const (
+	exitFailure  = 1 // it was tried and did not work
+	exitUsage    = 2 // the command line is wrong; nothing was tried
+	envPrefix    = "CLAIMLEDGER_"
+	programTitle = "A ledger of who allowed which agent to use what, that can prove it."
+)
+
+// commands is the command line.
+type commandLine struct {
+	Serve     serveCommand     `cmd:"" help:"Run the ledger, or some of its roles."`
+	Setup     setupCommand     `cmd:"" help:"Create the streams and schemas on an external NATS cluster and PostgreSQL."`
+	Owner     ownerCommands    `cmd:"" help:"Create namespaces with their owners, and links to sign in with."`
+	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
+	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
+	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
+	Version   versionCommand   `cmd:"" help:"Show the version."`
+}
+
+// world is what a command may touch besides its flags.
+type world struct {
+	ctx            context.Context
+	stdout, stderr io.Writer
+}
+
+// usageError is a command line that cannot be right.
+type usageError struct{ error }
+
+// Run runs one command. env holds KEY=value pairs, as os.Environ gives them.
+func Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
+	var line commandLine
+	exited := false
+	parser, err := kong.New(&line,
+		kong.Name("claimledger"), kong.Description(programTitle),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Resolvers(environment(env)), kong.ValueFormatter(formatHelp),
+		kong.TypeMapper(reflect.TypeFor[[]time.Duration](), durations{}),
+	)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if exited { // --help has printed what there is to say
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	return parsed.Run(&world{ctx, stdout, stderr})
+}
+
+func exitCode(err error, stderr io.Writer) int {
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "claimledger: %v (claimledger --help)\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "claimledger: %v\n", err)
+		return exitFailure
+	}
+}
+
+// environment gives every flag a variable of the same name. What the command line says
+// wins.
+func environment(env []string) kong.Resolver {
+	values := map[string]string{}
+	for _, pair := range env {
+		if key, value, ok := strings.Cut(pair, "="); ok {
+			values[key] = value
+		}
+	}
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		if value, ok := values[variable(flag.Name)]; ok {
+			return value, nil
+		}
+		return nil, nil
+	})
+}
+
+func variable(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// formatHelp names each flag's variable in the help.
+func formatHelp(value *kong.Value) string {
+	if value.Flag == nil || value.Name == "help" {
+		return value.Help
+	}
+	return strings.TrimSpace(value.Help + " [$" + variable(value.Name) + "]")
+}
+
+// durations reads a list such as 5m,1h.
+type durations struct{}
+
+func (durations) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("durations", &text); err != nil {
+		return err
+	}
+	list := []time.Duration{}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		d, err := time.ParseDuration(part)
+		if err != nil || d < 0 {
+			return fmt.Errorf("%q is not a duration such as 5m or 1h30m", part)
+		}
+		list = append(list, d)
+	}
+	target.Set(reflect.ValueOf(list))
+	return nil
+}
+
+// version is the module's version or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "development"
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(w *world) error {
+	_, err := fmt.Fprintln(w.stdout, "claimledger", version())
+	return err
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// statusPoll is how often status looks while it waits.
+const statusPoll = 200 * time.Millisecond
+
+type statusCommand struct {
+	Listen    string        `default:"127.0.0.1:8787" help:"Where the ledger listens." placeholder:"HOST:PORT"`
+	PublicURL string        `help:"Or its URL. Default: http://<listen>." placeholder:"URL"`
+	Wait      time.Duration `help:"Wait this long for it to be ready." placeholder:"DURATION"`
+	JSON      bool          `help:"Print JSON."`
+}
+
+// Help is shown below the flags.
+func (statusCommand) Help() string {
+	return "Exits 0 when the ledger is ready, or ready with something degraded, and 1 when it is not.\n\nExample: claimledger status --wait 30s"
+}
+
+func (c *statusCommand) Run(w *world) error {
+	url := publicURL(c.PublicURL, c.Listen)
+	deadline := time.Now().Add(c.Wait)
+	for {
+		result, err := readReadiness(w.ctx, url)
+		ready := err == nil && result.Status != "unready"
+		if !ready && time.Now().Before(deadline) && sleep(w.ctx, statusPoll) == nil {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("no ledger answers at %s: %w", url, err)
+		}
+		if err := c.print(w.stdout, result); err != nil {
+			return err
+		}
+		if !ready {
+			return errors.New("the ledger is not ready")
+		}
+		return nil
+	}
+}
+
+func (c *statusCommand) print(out io.Writer, r readiness) error {
+	if c.JSON {
+		return json.NewEncoder(out).Encode(r)
+	}
+	fmt.Fprintln(out, r.Status)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, name := range slices.Sorted(maps.Keys(r.Checks)) {
+		fmt.Fprintf(table, "  %s\t%s\n", name, r.Checks[name].Status)
+	}
+	return table.Flush()
+}
+
+func readReadiness(ctx context.Context, url string) (readiness, error) {
+	var r readiness
+	ctx, cancel := context.WithTimeout(ctx, 2*checkTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/health/ready", nil)
+	if err != nil {
+		return r, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return r, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&r); err != nil {
+		return r, fmt.Errorf("what answers there is not a ledger: %w", err)
+	}
+	return r, nil
+}

@@ -1,0 +1,90 @@
+package projections
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// item is what the log says: a commit, or that there is nothing more at a time.
+type item struct {
+	rec      eventstore.Record
+	caughtUp time.Time // not zero: there is no commit
+}
+
+// follow is active for as long as it goes well. One goroutine reads and decodes while
+// this one applies, so a batch is what came in during the one before: as small as one
+// commit when there is little to do, and large when there is much.
+func (p *Projector) follow(ctx context.Context) error {
+	if err := p.activate(ctx); err != nil {
+		return err
+	}
+	queue := make(chan item, maxBatch)
+	var reader sync.WaitGroup
+	var readErr error // once queue is closed
+	readCtx, cancel := context.WithCancel(ctx)
+	defer reader.Wait()
+	defer cancel()
+
+	after := p.tenure.position
+	reader.Go(func() {
+		defer close(queue)
+		put := func(i item) error {
+			select {
+			case queue <- i:
+				return nil
+			case <-readCtx.Done():
+				return readCtx.Err()
+			}
+		}
+		readErr = p.log.Follow(readCtx, after,
+			func(rec eventstore.Record) error { return put(item{rec: rec}) },
+			func(uint64) { put(item{caughtUp: time.Now()}) })
+	})
+	for {
+		b, open, err := p.next(ctx, queue)
+		if err != nil {
+			return err
+		}
+		if err := p.apply(ctx, b); err != nil {
+			return err
+		}
+		if !open {
+			return p.unreadable(readErr)
+		}
+	}
+}
+
+// next waits for something to do, and takes what is there. open is false once nothing
+// more comes.
+func (p *Projector) next(ctx context.Context, queue <-chan item) (b batch, open bool, err error) {
+	silence := time.NewTimer(p.patience)
+	defer silence.Stop()
+	var i item
+	select {
+	case i, open = <-queue:
+	case <-ctx.Done():
+		return b, false, ctx.Err()
+	case <-silence.C:
+		return b, false, errSilent
+	}
+	for open {
+		if i.caughtUp.IsZero() {
+			b.add(i.rec)
+		} else {
+			b.fresh = i.caughtUp
+		}
+		if b.full() {
+			break
+		}
+		select {
+		case i, open = <-queue:
+			continue
+		default:
+		}
+		break
+	}
+	return b, open, nil
+}

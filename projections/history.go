@@ -1,0 +1,82 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+var historyColumns = []string{
+	"position", "index", "event_id", "type", "schema_version", "namespace", "boundary", "claim_id",
+	"actor_kind", "actor_id", "actor_agent", "time", "commit_id", "commit_version", "prev", "hash", "data",
+}
+
+// secretFields are the fields of the registry's events that hold hashes of tokens and
+// keys, and sealed secrets. The history is read by people who need none of them.
+var secretFields = []string{"token_hash", "key_hash", "secret", "auth_value"}
+
+// storedEvents are the parts of a commit that must be kept as they were recorded,
+// before events of old schema versions are brought up to the current one.
+type storedEvents struct {
+	Events []struct {
+		Type    string          `json:"type"`
+		Version int             `json:"version"`
+		Data    json.RawMessage `json:"data"`
+	} `json:"events"`
+}
+
+func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
+	var rows [][]any
+	for _, rec := range records {
+		c := rec.Commit
+		var stored storedEvents
+		if err := json.Unmarshal(rec.Stored, &stored); err != nil {
+			return err
+		}
+		if len(stored.Events) != len(c.Events) {
+			return fmt.Errorf("%d events were recorded and %d read", len(stored.Events), len(c.Events))
+		}
+		for i, e := range stored.Events {
+			data := e.Data
+			if c.Kind != domain.KindClaims {
+				var err error
+				if data, err = withoutSecrets(data); err != nil {
+					return fmt.Errorf("%s: %w", c.Events[i].ID, err)
+				}
+			}
+			var claimID *string
+			if id := domain.ClaimOf(c.Events[i].Payload); id != "" {
+				claimID = &id
+			}
+			rows = append(rows, []any{
+				rec.Position, i, c.Events[i].ID, e.Type, e.Version, c.Namespace, string(c.Kind), claimID,
+				string(c.Actor.Kind), c.Actor.ID, c.Actor.Agent, c.Time, c.ID, c.Version, c.Prev[:], rec.Hash[:], string(data),
+			})
+		}
+	}
+	if err := t.insert(ctx, "events", historyColumns, rows); err != nil {
+		return err
+	}
+	return t.flush(ctx)
+}
+
+func withoutSecrets(data json.RawMessage) (json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return nil, err
+	}
+	found := false
+	for _, name := range secretFields {
+		if _, ok := fields[name]; ok {
+			delete(fields, name)
+			found = true
+		}
+	}
+	if !found {
+		return data, nil
+	}
+	return json.Marshal(fields)
+}

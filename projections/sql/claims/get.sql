@@ -1,0 +1,5 @@
+SELECT claim_id, namespace, service_id, service, public_key, agent_ip, status,
+       subject, agent_id, agent_name, reason, auto_approved,
+       created_at, approved_at, rejected_at, revoked_at, expired_at, expires_at
+FROM {schema}.claims
+WHERE claim_id = $1

@@ -1,0 +1,2 @@
+DELETE FROM {schema}.inactive_namespaces
+WHERE namespace = $1

@@ -1,0 +1,2 @@
+INSERT INTO {schema}.inactive_namespaces (namespace)
+VALUES ($1)

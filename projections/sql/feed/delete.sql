@@ -1,0 +1,2 @@
+DELETE FROM {schema}.claims
+WHERE claim_id = ANY ($1)

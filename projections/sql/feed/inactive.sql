@@ -1,0 +1,3 @@
+SELECT namespace
+FROM {schema}.inactive_namespaces
+WHERE namespace = ANY ($1)

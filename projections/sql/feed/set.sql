@@ -1,0 +1,3 @@
+SELECT revision, claims
+FROM {schema}.services
+WHERE service_id = $1

@@ -1,0 +1,2 @@
+DELETE FROM {schema}.approved_claims
+WHERE claim_id = ANY ($1)

@@ -1,0 +1,3 @@
+SELECT count(*)
+FROM {schema}.services
+WHERE namespace = $1

@@ -1,0 +1,2 @@
+DELETE FROM {schema}.services
+WHERE service_id = $1

@@ -1,0 +1,2 @@
+DELETE FROM {schema}.service_keys
+WHERE service_id = $1

@@ -1,0 +1,2 @@
+DELETE FROM {schema}.webhooks
+WHERE service_id = $1

@@ -1,0 +1,4 @@
+SELECT s.service_id, s.namespace, s.slug, s.name, s.description, s.created_at, s.updated_at,
+       (SELECT count(*) FROM {schema}.service_keys k WHERE k.service_id = s.service_id AND k.active)
+FROM {schema}.services s
+WHERE s.namespace = $1 AND s.service_id = $2

@@ -1,0 +1,3 @@
+SELECT count(*)
+FROM {schema}.service_keys
+WHERE service_id = $1

@@ -1,0 +1,3 @@
+UPDATE {schema}.service_keys
+SET active = false
+WHERE key_id = $1

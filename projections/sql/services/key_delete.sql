@@ -1,0 +1,2 @@
+DELETE FROM {schema}.service_keys
+WHERE key_id = $1

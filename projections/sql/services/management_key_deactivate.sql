@@ -1,0 +1,3 @@
+UPDATE {schema}.management_keys
+SET active = false
+WHERE key_id = $1

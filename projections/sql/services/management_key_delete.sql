@@ -1,0 +1,2 @@
+DELETE FROM {schema}.management_keys
+WHERE key_id = $1

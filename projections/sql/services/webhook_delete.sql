@@ -1,0 +1,2 @@
+DELETE FROM {schema}.webhooks
+WHERE webhook_id = $1

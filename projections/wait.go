@@ -1,0 +1,163 @@
+package projections
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimledger/claimledger/domain"
+)
+
+const (
+	// channel is where projectors tell, as "<model> <position>", how far they are.
+	channel = "claimledger_projections"
+
+	// waitPoll is how often a wait looks for itself. Notifications make it shorter,
+	// and this makes up for one that was lost with a connection.
+	waitPoll = 200 * time.Millisecond
+
+	// listenRetry is how long the listener leaves the database alone after a failure.
+	listenRetry = time.Second
+)
+
+// Wait returns nil once the model holds the commit at the position, so that what is
+// read next reflects it. When ctx ends first the error is STALE_READ and says how far
+// behind the model is.
+func (r *Reader) Wait(ctx context.Context, model string, position uint64) error {
+	var w *waiter
+	var at uint64
+	for {
+		g, err := serving(ctx, r.pool, model)
+		switch {
+		case err != nil && ctx.Err() != nil && w != nil:
+			return stale(model, at, position)
+		case err != nil:
+			return publicError(model, err)
+		case g.position >= position:
+			return nil
+		}
+		at = g.position
+		if w == nil {
+			w = r.waiters.add(model, position)
+			defer r.waiters.remove(w)
+			continue // what was applied before the waiter was added woke nobody
+		}
+		poll := time.NewTimer(waitPoll)
+		select {
+		case <-w.woken:
+		case <-poll.C:
+		case <-ctx.Done():
+			poll.Stop()
+			return stale(model, at, position)
+		}
+		poll.Stop()
+	}
+}
+
+func stale(model string, at, position uint64) error {
+	return domain.Errorf(domain.CodeStaleRead, "The read model %s is at position %d, %d commits behind position %d.",
+		model, at, position-at, position)
+}
+
+// waiter is one call of Wait. woken has room for one: it may be woken while it looks.
+type waiter struct {
+	model    string
+	position uint64
+	woken    chan struct{}
+}
+
+func (w *waiter) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
+// waiters wakes the calls of Wait that a notification concerns. It listens on one
+// connection, from the first wait on.
+type waiters struct {
+	pool   *pgxpool.Pool
+	ctx    context.Context // of the listener
+	cancel context.CancelFunc
+	start  sync.Once
+	done   sync.WaitGroup
+
+	mu  sync.Mutex
+	all map[*waiter]struct{}
+}
+
+func newWaiters(pool *pgxpool.Pool) *waiters {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &waiters{pool: pool, ctx: ctx, cancel: cancel, all: map[*waiter]struct{}{}}
+}
+
+func (ws *waiters) close() {
+	ws.cancel()
+	ws.start.Do(func() {}) // none starts from now on
+	ws.done.Wait()
+}
+
+func (ws *waiters) add(model string, position uint64) *waiter {
+	ws.start.Do(func() { ws.done.Go(ws.run) })
+	w := &waiter{model, position, make(chan struct{}, 1)}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.all[w] = struct{}{}
+	return w
+}
+
+func (ws *waiters) remove(w *waiter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	delete(ws.all, w)
+}
+
+// wake wakes who waits for the position of the model or one before it; everyone where
+// the model is empty.
+func (ws *waiters) wake(model string, position uint64) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.all {
+		if model == "" || (w.model == model && w.position <= position) {
+			w.wake()
+		}
+	}
+}
+
+func (ws *waiters) run() {
+	for ws.ctx.Err() == nil {
+		ws.listen() // its error ends one connection; polling goes on meanwhile
+		select {
+		case <-ws.ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
+}
+
+func (ws *waiters) listen() error {
+	pooled, err := ws.pool.Acquire(ws.ctx)
+	if err != nil {
+		return err
+	}
+	// The connection is kept for long: it must not count against the pool.
+	conn := pooled.Hijack()
+	defer conn.Close(context.WithoutCancel(ws.ctx))
+	if _, err := conn.Exec(ws.ctx, "LISTEN "+channel); err != nil {
+		return err
+	}
+	ws.wake("", 0) // what was told before this moment was not heard
+	for {
+		n, err := conn.WaitForNotification(ws.ctx)
+		if err != nil {
+			return err
+		}
+		model, text, _ := strings.Cut(n.Payload, " ")
+		if position, err := strconv.ParseUint(text, 10, 64); err == nil {
+			ws.wake(model, position)
+		}
+	}
+}

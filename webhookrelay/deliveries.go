@@ -1,0 +1,166 @@
+package webhookrelay
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimledger/claimledger/domain"
+)
+
+// State is where a delivery stands.
+type State string
+
+const (
+	StatePending   State = "pending"   // queued, or waiting for a retry
+	StateHeld      State = "held"      // pending, and its webhook is not active
+	StateDelivered State = "delivered" // a receiver answered 2xx
+	StateDead      State = "dead"      // its retries are used up
+	StateCancelled State = "cancelled" // its webhook was deleted
+)
+
+// Delivery is one event for one webhook.
+type Delivery struct {
+	WebhookID   string
+	ID          string // the event's id, and the delivery's within the webhook
+	Sequence    uint64
+	Position    uint64
+	EventType   string // its public name
+	ClaimID     string
+	State       State
+	Attempts    int
+	DueAt       *time.Time // when it is attempted next, where it is pending
+	OccurredAt  time.Time
+	CreatedAt   time.Time
+	DeliveredAt *time.Time
+	Last        *Attempt // the last attempt, where there was one
+}
+
+// Attempt is one try at a delivery.
+type Attempt struct {
+	N        int // from 1
+	BegunAt  time.Time
+	Duration time.Duration
+	Status   int    // 0: no answer came
+	Response []byte // its first 4 KiB, as it was sent
+	Error    string // empty: it succeeded; safe to show to the webhook's owner
+}
+
+// WebhookHealth is how a webhook's receiver has been doing.
+type WebhookHealth struct {
+	FailureCount    int64 // failed attempts, ever
+	LastTriggeredAt *time.Time
+	LastFailureAt   *time.Time
+}
+
+// MaxListed is how many deliveries are listed at a time at most.
+const MaxListed = 200
+
+// Deliveries reads what the relay has done, for the owners of webhooks. Who may see a
+// webhook is the caller's to check.
+type Deliveries struct{ pool *pgxpool.Pool }
+
+// NewDeliveries makes a reader.
+func NewDeliveries(pool *pgxpool.Pool) *Deliveries { return &Deliveries{pool} }
+
+// List is the webhook's deliveries, newest first, each with its last attempt: those
+// before the one with the id, or the newest where it is empty. It is empty where there
+// are none, or no such webhook.
+func (r *Deliveries) List(ctx context.Context, webhookID, beforeID string, limit int) ([]Delivery, error) {
+	rows, err := r.pool.Query(ctx, listDeliveriesSQL, webhookID, beforeID, min(max(limit, 1), MaxListed))
+	if err != nil {
+		return nil, err
+	}
+	list, err := pgx.CollectRows(rows, scanDelivery)
+	if err != nil {
+		return nil, err
+	}
+	return list, r.addLastAttempts(ctx, webhookID, list)
+}
+
+func (r *Deliveries) addLastAttempts(ctx context.Context, webhookID string, list []Delivery) error {
+	byID := make(map[string]*Delivery, len(list))
+	var ids []string
+	for i := range list {
+		ids = append(ids, list[i].ID)
+		byID[list[i].ID] = &list[i]
+	}
+	rows, err := r.pool.Query(ctx, lastAttemptsSQL, webhookID, ids)
+	if err != nil {
+		return err
+	}
+	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
+		id, a, err := scanAttempt(row)
+		if d := byID[id]; d != nil {
+			d.Last = &a
+		}
+		return a, err
+	})
+	return err
+}
+
+// Get is one delivery and all attempts at it, oldest first.
+func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, []Attempt, error) {
+	rows, err := r.pool.Query(ctx, getDeliverySQL, webhookID, id)
+	if err != nil {
+		return Delivery{}, nil, err
+	}
+	found, err := pgx.CollectRows(rows, scanDelivery)
+	if err != nil {
+		return Delivery{}, nil, err
+	}
+	if len(found) == 0 {
+		return Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", id)
+	}
+	d := found[0]
+	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id); err != nil {
+		return Delivery{}, nil, err
+	}
+	attempts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
+		_, a, err := scanAttempt(row)
+		return a, err
+	})
+	if len(attempts) > 0 {
+		d.Last = &attempts[len(attempts)-1]
+	}
+	return d, attempts, err
+}
+
+// Health is how the webhooks' receivers have been doing. What is not in the answer is
+// not known yet: the relay has not read of it.
+func (r *Deliveries) Health(ctx context.Context, webhookIDs []string) (map[string]WebhookHealth, error) {
+	rows, err := r.pool.Query(ctx, healthSQL, webhookIDs)
+	if err != nil {
+		return nil, err
+	}
+	health := make(map[string]WebhookHealth, len(webhookIDs))
+	var id string
+	var h WebhookHealth
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.FailureCount, &h.LastTriggeredAt, &h.LastFailureAt}, func() error {
+		health[id] = h
+		return nil
+	})
+	return health, err
+}
+
+func scanDelivery(row pgx.CollectableRow) (Delivery, error) {
+	var d Delivery
+	var due time.Time
+	var held bool
+	err := row.Scan(&d.WebhookID, &d.ID, &d.Sequence, &d.Position, &d.EventType, &d.ClaimID, &d.State, &d.Attempts,
+		&due, &d.OccurredAt, &d.CreatedAt, &d.DeliveredAt, &held)
+	if d.State == StatePending {
+		d.DueAt = &due
+		if held {
+			d.State, d.DueAt = StateHeld, nil
+		}
+	}
+	return d, err
+}
+
+func scanAttempt(row pgx.CollectableRow) (eventID string, a Attempt, err error) {
+	err = row.Scan(&eventID, &a.N, &a.BegunAt, &a.Duration, &a.Status, &a.Response, &a.Error)
+	return eventID, a, err
+}

@@ -1,0 +1,26 @@
+// Package webhookrelay delivers the recorded events of claims to the webhooks that
+// subscribed to them: at least once, signed, one claim's events in order, and without
+// letting one endpoint's trouble reach another. It never decides or records what
+// happened, never asks a read model, and never writes to the log.
+//
+// # How an event gets out
+//
+// The assigner, one process at a time, reads the log and writes what is to be
+// delivered: in one transaction a row for each webhook and event, with the webhook's
+// next sequence number and the exact body, and the checkpoint up to which the log was
+// read. Whatever dies at whatever moment, an event is in exactly one of two places:
+// after the checkpoint in the log, or in the table.
+//
+// The deliverer, in every process, leases rows that are due, attempts them, and writes
+// what came of it before the delivery, or the next one of the same claim, is attempted
+// again. If a process dies after sending and before writing, the lease runs out and
+// the event is sent again with the same id: receivers tell repeats apart by it.
+//
+// # What must be kept
+//
+// The schema webhookrelay is the one part of PostgreSQL that cannot be rebuilt. The
+// bodies and sequence numbers follow from the log alone, but what was delivered
+// already does not. On an empty schema the relay starts at the beginning of the log
+// and sends everything that the webhooks subscribed to once more. Back the schema up,
+// and restore it only together with a log that is at least as new.
+package webhookrelay

@@ -1,0 +1,249 @@
+package webhookrelay
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// plan is what a batch of commits changes in the relay's tables.
+type plan struct {
+	last checkpoint
+	rows []newDelivery
+
+	created []createdWebhook
+	touched map[string]*webhook // whose activity or next sequence changed
+	enabled []string
+	deleted []string
+
+	facts     map[string]claimFacts // of every claim in the batch
+	submitted []string
+	ended     []string
+}
+
+type newDelivery struct {
+	webhookID, eventID, eventType, claimID string
+	sequence                               int64
+	position                               uint64
+	body                                   []byte
+	occurredAt                             time.Time
+}
+
+type createdWebhook struct {
+	namespace string
+	position  uint64
+	domain.WebhookCreated
+}
+
+func (p *plan) hasTasks() bool { return len(p.enabled)+len(p.deleted) > 0 }
+
+// plan works out what the commits change. It moves the session's webhooks along, so a
+// plan that is not written ends the session.
+func (s *session) plan(ctx context.Context, batch []eventstore.Record) (*plan, error) {
+	p := &plan{last: s.checkpoint, touched: map[string]*webhook{}}
+	var err error
+	if p.facts, err = s.readFacts(ctx, batch); err != nil {
+		return nil, err
+	}
+	for _, r := range batch {
+		if r.Position != p.last.position+1 {
+			return nil, fmt.Errorf("the commit after position %d is at position %d", p.last.position, r.Position)
+		}
+		for _, e := range r.Commit.Events {
+			if err := s.take(p, r, e); err != nil {
+				return nil, fmt.Errorf("position %d, event %s: %w", r.Position, e.ID, err)
+			}
+		}
+		p.last = checkpoint{r.Position, r.Hash}
+	}
+	return p, nil
+}
+
+// readFacts loads what was submitted before the batch for the claims that it is about.
+func (s *session) readFacts(ctx context.Context, batch []eventstore.Record) (map[string]claimFacts, error) {
+	wanted := map[string]bool{}
+	for _, r := range batch {
+		for _, e := range r.Commit.Events {
+			if id := domain.ClaimOf(e.Payload); id != "" && e.Type() != domain.ClaimSubmittedType {
+				wanted[id] = true
+			}
+		}
+	}
+	facts := map[string]claimFacts{}
+	if len(wanted) == 0 {
+		return facts, nil
+	}
+	rows, err := s.conn.Query(ctx, readClaimsSQL, slices.Collect(maps.Keys(wanted)))
+	if err != nil {
+		return nil, err
+	}
+	read, err := pgx.CollectRows(rows, pgx.RowToStructByPos[claimFacts])
+	for _, f := range read {
+		facts[f.ClaimID] = f
+	}
+	return facts, err
+}
+
+func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
+	switch payload := e.Payload.(type) {
+	case domain.WebhookCreated:
+		events := map[domain.EventType]bool{}
+		for _, t := range payload.Events {
+			events[t] = true
+		}
+		s.add(&webhook{id: payload.WebhookID, serviceID: payload.ServiceID, events: events, active: true, next: 1})
+		p.created = append(p.created, createdWebhook{r.Commit.Namespace, r.Position, payload})
+	case domain.WebhookUpdated:
+		w := s.webhooks[payload.WebhookID]
+		if w == nil {
+			return fmt.Errorf("webhook %s does not exist", payload.WebhookID)
+		}
+		w.active = payload.Active
+		p.touched[w.id] = w
+		if payload.Active {
+			p.enabled = append(p.enabled, w.id)
+		}
+	case domain.WebhookDeleted:
+		w := s.webhooks[payload.WebhookID]
+		if w == nil {
+			return fmt.Errorf("webhook %s does not exist", payload.WebhookID)
+		}
+		s.end(p, w)
+	case domain.ServiceDeleted:
+		for _, w := range s.byService[payload.ServiceID] {
+			s.end(p, w)
+		}
+		delete(s.byService, payload.ServiceID)
+	default:
+		if domain.ClaimOf(e.Payload) != "" {
+			return s.takeClaim(p, r, e)
+		}
+	}
+	return nil
+}
+
+func (s *session) end(p *plan, w *webhook) {
+	s.remove(w)
+	delete(p.touched, w.id)
+	p.deleted = append(p.deleted, w.id)
+}
+
+// takeClaim adds a delivery for each webhook of the claim's service, whichever
+// namespace the claim is in, that subscribed to the event. Inactive webhooks get theirs
+// too: it waits until the owner enables them.
+func (s *session) takeClaim(p *plan, r eventstore.Record, e domain.Event) error {
+	claimID := domain.ClaimOf(e.Payload)
+	switch payload := e.Payload.(type) {
+	case domain.ClaimSubmitted:
+		p.facts[claimID] = factsOf(payload)
+		p.submitted = append(p.submitted, claimID)
+	case domain.ClaimRejected, domain.ClaimRevoked, domain.ClaimExpired:
+		p.ended = append(p.ended, claimID)
+	}
+	facts, ok := p.facts[claimID]
+	if !ok {
+		return fmt.Errorf("claim %s was not submitted before, or has ended", claimID)
+	}
+	b := newBody(r.Position, r.Commit, e, facts)
+	for _, w := range s.byService[facts.ServiceID] {
+		if !w.events[e.Type()] {
+			continue
+		}
+		b.Sequence = w.next
+		encoded, err := b.encode()
+		if err != nil {
+			return err
+		}
+		p.rows = append(p.rows, newDelivery{
+			webhookID: w.id, eventID: e.ID, eventType: b.Event, claimID: claimID,
+			sequence: w.next, position: r.Position, body: encoded, occurredAt: b.Timestamp,
+		})
+		w.next++
+		p.touched[w.id] = w
+	}
+	return nil
+}
+
+// statements are the plan as SQL, in the order that a webhook's life has: what begins
+// and ends within one batch leaves nothing behind but a task.
+func (p *plan) statements(now time.Time) *pgx.Batch {
+	b := &pgx.Batch{}
+	for _, w := range p.created {
+		events := make([]string, len(w.Events))
+		for i, t := range w.Events {
+			events[i] = string(t)
+		}
+		var authKeyID *string
+		var authValue []byte
+		if w.AuthValue != nil {
+			authKeyID, authValue = &w.AuthValue.KeyID, w.AuthValue.Data
+		}
+		b.Queue(createWebhookSQL, w.WebhookID, w.namespace, w.ServiceID, w.URL, events,
+			w.Secret.KeyID, w.Secret.Data, w.AuthHeader, authKeyID, authValue, w.position)
+	}
+	if len(p.touched) > 0 {
+		var ids []string
+		var active []bool
+		var next []int64
+		for id, w := range p.touched {
+			ids, active, next = append(ids, id), append(active, w.active), append(next, w.next)
+		}
+		b.Queue(updateWebhooksSQL, ids, active, next)
+	}
+	if len(p.enabled) > 0 {
+		b.Queue(addTasksSQL, p.enabled, taskRequeue)
+	}
+	if len(p.deleted) > 0 {
+		b.Queue(deleteWebhooksSQL, p.deleted)
+		b.Queue(addTasksSQL, p.deleted, taskCancel)
+	}
+	p.claimStatements(b)
+	p.deliveryStatements(b, now)
+	return b
+}
+
+func (p *plan) claimStatements(b *pgx.Batch) {
+	if len(p.submitted) > 0 {
+		columns := make([][]string, 8)
+		for _, id := range p.submitted {
+			f := p.facts[id]
+			for i, v := range []string{f.ClaimID, f.ServiceID, f.Service, f.PublicKey, f.AgentIP, f.Subject, f.AgentID, f.AgentName} {
+				columns[i] = append(columns[i], v)
+			}
+		}
+		b.Queue(addClaimsSQL, columns[0], columns[1], columns[2], columns[3], columns[4], columns[5], columns[6], columns[7])
+	}
+	if len(p.ended) > 0 {
+		b.Queue(endClaimsSQL, p.ended)
+	}
+}
+
+func (p *plan) deliveryStatements(b *pgx.Batch, now time.Time) {
+	if len(p.rows) > 0 {
+		var webhookIDs, eventIDs, types, claims []string
+		var sequences, positions []int64
+		var bodies [][]byte
+		var occurred []time.Time
+		for _, r := range p.rows {
+			webhookIDs, eventIDs = append(webhookIDs, r.webhookID), append(eventIDs, r.eventID)
+			types, claims = append(types, r.eventType), append(claims, r.claimID)
+			sequences, positions = append(sequences, r.sequence), append(positions, int64(r.position))
+			bodies, occurred = append(bodies, r.body), append(occurred, r.occurredAt)
+		}
+		b.Queue(addDeliveriesSQL, webhookIDs, eventIDs, sequences, positions, types, claims, bodies, occurred, now)
+	}
+	// Told when the transaction commits, to the relays in all processes.
+	if len(p.rows) > 0 {
+		b.Queue(notifySQL, channelDeliveries)
+	}
+	if p.hasTasks() {
+		b.Queue(notifySQL, channelTasks)
+	}
+}

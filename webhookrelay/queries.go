@@ -1,0 +1,91 @@
+package webhookrelay
+
+import _ "embed" // the statements
+
+// What the assigner runs.
+var (
+	//go:embed queries/read_checkpoint.sql
+	readCheckpointSQL string
+	//go:embed queries/move_checkpoint.sql
+	moveCheckpointSQL string
+	//go:embed queries/read_webhooks.sql
+	readWebhooksSQL string
+	//go:embed queries/read_claims.sql
+	readClaimsSQL string
+	//go:embed queries/create_webhook.sql
+	createWebhookSQL string
+	//go:embed queries/update_webhooks.sql
+	updateWebhooksSQL string
+	//go:embed queries/delete_webhooks.sql
+	deleteWebhooksSQL string
+	//go:embed queries/add_tasks.sql
+	addTasksSQL string
+	//go:embed queries/add_claims.sql
+	addClaimsSQL string
+	//go:embed queries/end_claims.sql
+	endClaimsSQL string
+	//go:embed queries/add_deliveries.sql
+	addDeliveriesSQL string
+	//go:embed queries/notify.sql
+	notifySQL string
+)
+
+// What the deliverer runs.
+var (
+	//go:embed queries/candidates.sql
+	candidatesSQL string
+	//go:embed queries/lock_endpoints.sql
+	lockEndpointsSQL string
+	//go:embed queries/try_lock_endpoints.sql
+	tryLockEndpointsSQL string
+	//go:embed queries/read_endpoints.sql
+	readEndpointsSQL string
+	//go:embed queries/lease.sql
+	leaseSQL string
+	//go:embed queries/end_leases.sql
+	endLeasesSQL string
+	//go:embed queries/finish_deliveries.sql
+	finishDeliveriesSQL string
+	//go:embed queries/postpone_successors.sql
+	postponeSuccessorsSQL string
+	//go:embed queries/add_attempts.sql
+	addAttemptsSQL string
+	//go:embed queries/update_endpoints.sql
+	updateEndpointsSQL string
+)
+
+// What upkeep runs.
+var (
+	//go:embed queries/list_tasks.sql
+	listTasksSQL string
+	//go:embed queries/requeue.sql
+	requeueSQL string
+	//go:embed queries/reset_endpoint.sql
+	resetEndpointSQL string
+	//go:embed queries/cancel.sql
+	cancelSQL string
+	//go:embed queries/pending_left.sql
+	pendingLeftSQL string
+	//go:embed queries/end_task.sql
+	endTaskSQL string
+	//go:embed queries/list_gone.sql
+	listGoneSQL string
+	//go:embed queries/ask_disable.sql
+	askDisableSQL string
+)
+
+// What others are told.
+var (
+	//go:embed queries/sample.sql
+	sampleSQL string
+	//go:embed queries/health.sql
+	healthSQL string
+	//go:embed queries/list_deliveries.sql
+	listDeliveriesSQL string
+	//go:embed queries/get_delivery.sql
+	getDeliverySQL string
+	//go:embed queries/list_attempts.sql
+	listAttemptsSQL string
+	//go:embed queries/last_attempts.sql
+	lastAttemptsSQL string
+)

@@ -1,0 +1,30 @@
+-- The webhooks with a delivery that is due and may be attempted, and how their receivers are doing.
+--
+-- The first part finds the webhooks that have anything pending by jumping from one to
+-- the next in the index, so that it costs the same however much each has.
+WITH RECURSIVE busy (webhook_id) AS (
+    (SELECT webhook_id FROM webhookrelay.deliveries WHERE state = 'pending' ORDER BY webhook_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT d.webhook_id FROM webhookrelay.deliveries d
+        WHERE d.state = 'pending' AND d.webhook_id > busy.webhook_id
+        ORDER BY d.webhook_id LIMIT 1
+    )
+    FROM busy WHERE busy.webhook_id IS NOT NULL
+)
+SELECT e.webhook_id, e.failures, e.paused_until,
+    (SELECT count(*) FROM webhookrelay.leases l WHERE l.webhook_id = e.webhook_id AND l.leased_until > $1) AS in_flight,
+    EXISTS (
+        SELECT FROM webhookrelay.deliveries d
+        WHERE d.webhook_id = e.webhook_id AND d.state = 'pending' AND d.failures > 0 AND d.due_at <= $1
+    ) AS retry_due
+FROM busy
+JOIN webhookrelay.endpoints e USING (webhook_id)
+JOIN webhookrelay.webhooks w USING (webhook_id)
+WHERE w.active AND e.gone_at IS NULL
+  AND NOT EXISTS (SELECT FROM webhookrelay.tasks t WHERE t.webhook_id = e.webhook_id)
+  AND (
+    SELECT d.due_at FROM webhookrelay.deliveries d
+    WHERE d.webhook_id = e.webhook_id AND d.state = 'pending'
+    ORDER BY d.due_at LIMIT 1
+  ) <= $1

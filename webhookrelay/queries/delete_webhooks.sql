@@ -1,0 +1,8 @@
+-- The endpoints are locked in the order in which outcomes lock them.
+WITH locked AS (
+    SELECT webhook_id FROM webhookrelay.endpoints
+    WHERE webhook_id = ANY ($1)
+    ORDER BY webhook_id
+    FOR UPDATE
+)
+DELETE FROM webhookrelay.webhooks w USING locked WHERE w.webhook_id = locked.webhook_id

@@ -1,0 +1,1 @@
+DELETE FROM webhookrelay.claims WHERE claim_id = ANY ($1)

@@ -1,0 +1,4 @@
+SELECT event_id, n, begun_at, took, status, response, error
+FROM webhookrelay.attempts
+WHERE webhook_id = $1 AND event_id = $2
+ORDER BY n

@@ -1,0 +1,1 @@
+SELECT EXISTS (SELECT FROM webhookrelay.deliveries WHERE webhook_id = $1 AND state = 'pending')

@@ -1,0 +1,1 @@
+SELECT position, hash FROM webhookrelay.checkpoint

@@ -1,0 +1,145 @@
+package webhookrelay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/webhookrelay/attempt"
+	"github.com/claimledger/claimledger/webhookrelay/dialguard"
+)
+
+// Disabler stops a webhook for its owner: in the log, so that everyone sees it.
+// Disabling a webhook that is disabled or deleted already is no error.
+type Disabler interface {
+	DisableWebhook(ctx context.Context, namespace, serviceID, webhookID, reason string) error
+}
+
+// Sender makes one attempt. It must return when ctx ends.
+type Sender interface {
+	Send(ctx context.Context, r attempt.Request) attempt.Outcome
+}
+
+// Config is what a relay is made of. Log, Pool, SealKey and Disabler are required.
+type Config struct {
+	Log  eventstore.Log
+	Pool *pgxpool.Pool // the relay takes up to four connections, two of them for good
+	// SealKey opens the webhooks' secrets.
+	SealKey  *domain.SealKey
+	Disabler Disabler
+
+	// Retries are the waits after each failed attempt; nil means DefaultRetries. A
+	// delivery that failed once more than there are waits is dead.
+	Retries []time.Duration
+	// AllowPrivate is for development: http and private targets.
+	AllowPrivate bool
+	// Version is the product's, for the User-Agent.
+	Version string
+	Logger  *slog.Logger
+
+	// Client sends what Sender does not; nil means the guarded client.
+	Client *http.Client
+	// Sender makes the attempts; nil means attempt.Sender over Client.
+	Sender Sender
+	// Clock is the time; nil means time.Now. The clocks of the relays that share a
+	// database may differ by leaseMargin.
+	Clock func() time.Time
+	// Rand gives numbers in [0, 1) for jitter; nil means math/rand.
+	Rand func() float64
+}
+
+// DefaultRetries wait longer each time, 15 hours in all.
+func DefaultRetries() []time.Duration {
+	return []time.Duration{5 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}
+}
+
+// Relay assigns deliveries and makes them. Any number of relays may share a database.
+type Relay struct {
+	assigner  *assigner
+	deliverer *deliverer
+	upkeep    *upkeep
+	listener  *listener
+	sampler   *sampler
+	metrics   *Metrics
+}
+
+// New makes a relay. Nothing happens before Run or one of the steps.
+func New(c Config) (*Relay, error) {
+	if c.Log == nil || c.Pool == nil || c.SealKey == nil || c.Disabler == nil {
+		return nil, errors.New("webhook relay: Log, Pool, SealKey and Disabler are required")
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = mathrand.Float64
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Retries == nil {
+		c.Retries = DefaultRetries()
+	}
+	if c.Client == nil {
+		c.Client = dialguard.NewClient(dialguard.Options{Policy: domain.TargetPolicy{AllowPrivate: c.AllowPrivate}})
+	}
+	if c.Sender == nil {
+		c.Sender = &attempt.Sender{Client: c.Client, Version: c.Version, Timeout: attemptTimeout}
+	}
+
+	m := newMetrics()
+	d := newDeliverer(c, rand.Text(), m)
+	u := &upkeep{pool: c.Pool, disabler: c.Disabler, clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal()}
+	d.gone = u.wake.raise
+	a := &assigner{
+		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
+		assigned: d.signal.raise, changed: u.wake.raise,
+	}
+	return &Relay{
+		assigner: a, deliverer: d, upkeep: u,
+		listener: &listener{pool: c.Pool, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
+		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
+		metrics:  m,
+	}, nil
+}
+
+// Run works until ctx ends, and through outages of the log and of the database. It
+// then lets the attempts in flight finish, for a bounded time, and writes what came of
+// them.
+func (r *Relay) Run(ctx context.Context) error {
+	var parts sync.WaitGroup
+	parts.Go(func() { r.assigner.run(ctx) })
+	parts.Go(func() { r.upkeep.run(ctx) })
+	parts.Go(func() { r.listener.run(ctx) })
+	parts.Go(func() { r.sampler.run(ctx) })
+	parts.Go(func() { r.deliverer.run(ctx) })
+	parts.Wait()
+	return ctx.Err()
+}
+
+// Assign reads the log from the checkpoint to its end and assigns deliveries, as a
+// single step. It says how many commits it read. Where another relay assigns, the
+// error is ErrStandby.
+func (r *Relay) Assign(ctx context.Context) (commits int, err error) { return r.assigner.step(ctx) }
+
+// DeliverDue attempts what is due now, once and in parallel as far as the caps allow,
+// and writes what came of it. It says how many attempts that were.
+func (r *Relay) DeliverDue(ctx context.Context) (attempts int, err error) {
+	return r.deliverer.step(ctx)
+}
+
+// Upkeep requeues what enabled webhooks have, cancels what deleted webhooks have, and
+// has the webhooks disabled whose receivers are gone.
+func (r *Relay) Upkeep(ctx context.Context) error { return r.upkeep.step(ctx) }
+
+// Metrics are the relay's collectors, to be registered.
+func (r *Relay) Metrics() *Metrics { return r.metrics }

@@ -1,0 +1,149 @@
+package webhookrelay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	taskRequeue = "requeue" // the webhook was enabled: send what is dead or was held
+	taskCancel  = "cancel"  // it was deleted: send nothing more
+
+	// taskRows is how many rows one transaction changes, some ten milliseconds' work:
+	// outcomes for the webhook wait as long.
+	taskRows = 1000
+
+	upkeepInterval = 5 * time.Second
+	// askAgainAfter is how long a command to disable a webhook has to come back through
+	// the log before it is given again.
+	askAgainAfter = 30 * time.Second
+
+	goneReason = "The endpoint answered 410 Gone."
+)
+
+// upkeep does, piece by piece, what a change of a webhook means for the deliveries that
+// exist already. Any number of processes may do it at once.
+type upkeep struct {
+	pool     *pgxpool.Pool
+	disabler Disabler
+	clock    func() time.Time
+	logger   *slog.Logger
+	requeued func() // there may be deliveries due
+	wake     signal
+}
+
+func (u *upkeep) run(ctx context.Context) {
+	tick := time.NewTicker(upkeepInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-u.wake:
+		case <-tick.C:
+		}
+		if err := u.step(ctx); err != nil && ctx.Err() == nil {
+			u.logger.Warn("webhook upkeep failed, it will be tried again", "err", err)
+		}
+	}
+}
+
+// step does all that there is to do. One webhook's trouble leaves the others' alone.
+func (u *upkeep) step(ctx context.Context) error {
+	errs := []error{u.disableGone(ctx)}
+	rows, err := u.pool.Query(ctx, listTasksSQL)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	type task struct{ WebhookID, Kind string }
+	tasks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[task])
+	errs = append(errs, err)
+	for _, t := range tasks {
+		piece := u.requeuePiece
+		if t.Kind == taskCancel {
+			piece = u.cancelPiece
+		}
+		for more := true; more && err == nil; {
+			more, err = u.inTx(ctx, t.WebhookID, piece)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s the deliveries of webhook %s: %w", t.Kind, t.WebhookID, err))
+			err = nil
+		}
+	}
+	if len(tasks) > 0 {
+		u.requeued()
+	}
+	return errors.Join(errs...)
+}
+
+// inTx does one piece of a task under the endpoint's lock, so that nothing is leased or
+// recorded for the webhook at the same time. Dying between two pieces leaves the task.
+func (u *upkeep) inTx(ctx context.Context, webhookID string, piece func(context.Context, pgx.Tx, string) (more bool, err error)) (more bool, err error) {
+	err = pgx.BeginTxFunc(ctx, u.pool, begin, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockEndpointsSQL, []string{webhookID}); err != nil {
+			return err
+		}
+		more, err = piece(ctx, tx, webhookID)
+		return err
+	})
+	return more, err
+}
+
+func (u *upkeep) requeuePiece(ctx context.Context, tx pgx.Tx, webhookID string) (more bool, err error) {
+	now := u.clock()
+	queued, err := tx.Exec(ctx, requeueSQL, webhookID, now, taskRows)
+	if err != nil || queued.RowsAffected() > 0 {
+		return err == nil, err
+	}
+	if _, err := tx.Exec(ctx, resetEndpointSQL, webhookID); err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, endTaskSQL, webhookID, taskRequeue)
+	return false, err
+}
+
+// cancelPiece leaves what is in flight to its outcome, and the task to the next step
+// then.
+func (u *upkeep) cancelPiece(ctx context.Context, tx pgx.Tx, webhookID string) (more bool, err error) {
+	cancelled, err := tx.Exec(ctx, cancelSQL, webhookID, u.clock(), taskRows)
+	if err != nil || cancelled.RowsAffected() > 0 {
+		return err == nil, err
+	}
+	var left bool
+	if err := tx.QueryRow(ctx, pendingLeftSQL, webhookID).Scan(&left); err != nil || left {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, endTaskSQL, webhookID, taskCancel)
+	return false, err
+}
+
+// disableGone has the webhooks disabled whose receivers answered 410. They are held here
+// from that answer on; the command makes it known, and is given again until it is.
+func (u *upkeep) disableGone(ctx context.Context) error {
+	now := u.clock()
+	rows, err := u.pool.Query(ctx, listGoneSQL, now.Add(-askAgainAfter))
+	if err != nil {
+		return err
+	}
+	type gone struct{ WebhookID, Namespace, ServiceID string }
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[gone])
+	errs := []error{err}
+	for _, g := range all {
+		if _, err := u.pool.Exec(ctx, askDisableSQL, g.WebhookID, now); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if err := u.disabler.DisableWebhook(ctx, g.Namespace, g.ServiceID, g.WebhookID, goneReason); err != nil {
+			errs = append(errs, fmt.Errorf("disable webhook %s: %w", g.WebhookID, err))
+			continue
+		}
+		u.logger.Info("a webhook was disabled", "webhook_id", g.WebhookID, "namespace", g.Namespace, "reason", goneReason)
+	}
+	return errors.Join(errs...)
+}
