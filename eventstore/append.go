@@ -156,8 +156,10 @@ func verdict(err error) outcome {
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, errNotSent), errors.Is(err, nats.ErrNoResponders),
-		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrMaxPayload):
+		errors.Is(err, nats.ErrReconnectBufExceeded):
 		return notSent
+	case errors.Is(err, nats.ErrMaxPayload): // the server's own limit, which the client keeps
+		return refused
 	case !errors.As(err, &api):
 		return unknown
 	case api.ErrorCode == codeWrongLastSequence, api.ErrorCode == codeWrongLastSequenceInFlight:

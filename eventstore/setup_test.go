@@ -137,6 +137,7 @@ func TestVerdict(t *testing.T) {
 		{api(10071), conflict},
 		{api(10164), conflict},
 		{api(10077), refused},
+		{nats.ErrMaxPayload, refused},
 	} {
 		if got := verdict(test.err); got != test.want {
 			t.Errorf("verdict(%v) = %v, want %v", test.err, got, test.want)
