@@ -137,7 +137,8 @@ quoted() {
 
 what_next() {
 	url=${CLAIMLEDGER_PUBLIC_URL:-http://$CLAIMLEDGER_LISTEN}
-	on= of= flags= # what the commands below need, if these are not the defaults
+	# What the commands below need where these are not the defaults.
+	on='' of='' flags=''
 	if [ "$CLAIMLEDGER_LISTEN" != "$default_listen" ]; then
 		on=" LISTEN=$CLAIMLEDGER_LISTEN"
 		flags=" --listen $CLAIMLEDGER_LISTEN"
