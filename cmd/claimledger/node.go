@@ -170,8 +170,15 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 		Log: stream, Limits: n.limits(), Now: time.Now, NewID: newID,
 		Metrics: commands.NewMetrics(n.metrics), Logger: n.log,
 	})
-	if err := x.Load(ctx); err != nil {
-		return nil, err
+	for {
+		err := x.Load(ctx)
+		if err == nil {
+			break
+		}
+		if n.embedded() || sleep(ctx, retryInterval) != nil {
+			return nil, err
+		}
+		n.log.Warn("the log cannot be read yet; trying again", "error", err)
 	}
 	n.work(ctx, "following the log", x.Run)
 	n.health.checks = append(n.health.checks, check{"commands", n.has(roleAPI), func(context.Context) error {

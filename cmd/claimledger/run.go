@@ -24,7 +24,7 @@ const (
 // commands is the command line.
 type commandLine struct {
 	Serve     serveCommand     `cmd:"" help:"Run the ledger, or some of its roles."`
-	Setup     setupCommand     `cmd:"" help:"Create the streams and schemas on an external NATS cluster and PostgreSQL."`
+	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
 	Owner     ownerCommands    `cmd:"" help:"Create namespaces with their owners, and links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`

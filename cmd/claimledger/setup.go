@@ -6,12 +6,9 @@ import (
 	"fmt"
 
 	"github.com/claimledger/claimledger/eventstore"
-	"github.com/claimledger/claimledger/projections"
-	"github.com/claimledger/claimledger/projections/pgdb"
-	"github.com/claimledger/claimledger/webhookrelay"
 )
 
-// setupCommand makes what an external cluster and database need, as an act of its own:
+// setupCommand makes what the ledger needs on an external cluster, as an act of its own:
 // a process that serves never makes a stream, so that one that was lost is noticed
 // and not replaced by an empty one.
 type setupCommand struct {
@@ -20,9 +17,9 @@ type setupCommand struct {
 
 // Help is shown below the flags.
 func (setupCommand) Help() string {
-	return `Needs a NATS user that may create streams, and, where --database-url is given, a
-PostgreSQL user that may create schemas. What is there already is checked and left
-as it is, so setup can be run again.
+	return `Needs a NATS user that may create streams; the processes that serve need none. What
+is there already is checked and left as it is, so setup can be run again. Schemas in
+PostgreSQL are made by the processes that own them, when they start.
 
 Example: claimledger setup --nats-url nats://admin@nats-1:4222 --replicas 3`
 }
@@ -49,18 +46,6 @@ func (c *setupCommand) Run(w *world) error {
 	if _, err := eventstore.Open(ctx, nc, replicas, logger); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.stdout, "streams are ready, %d replica(s)\n", replicas)
-	if c.DatabaseURL == "" {
-		return nil
-	}
-	pool, err := pgdb.Open(ctx, c.DatabaseURL, pgdb.Options{})
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	if err := errors.Join(projections.Setup(ctx, pool), webhookrelay.Setup(ctx, pool)); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(w.stdout, "database schemas are ready")
+	_, err = fmt.Fprintf(w.stdout, "the ledger's streams are ready, with %d replica(s)\n", replicas)
 	return err
 }
