@@ -66,7 +66,7 @@ func writeError(w http.ResponseWriter, requestID string, err error) int {
 		known = domain.Errorf(domain.CodeInternal, "Something went wrong here. The operator can find it under the request id.")
 	}
 	status := statuses[known.Code]
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	if status == http.StatusUnauthorized {

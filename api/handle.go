@@ -77,6 +77,19 @@ type call struct {
 
 func (c *call) path(name string) string { return mux.Vars(c.r)[name] }
 
+// credential is the id of the key or session that the caller showed, empty for none.
+func (c *call) credential() string {
+	switch {
+	case c.service != nil:
+		return c.service.keyID
+	case c.owner != nil && c.owner.sessionID != "":
+		return c.owner.sessionID
+	case c.owner != nil:
+		return c.owner.actor.ID
+	}
+	return ""
+}
+
 // signer is the namespace that signed the request, in its registered form.
 func (c *call) signer() string { return domain.CanonicalNamespace(c.signed.Namespace) }
 
@@ -107,10 +120,16 @@ func (s *Server) handle(e endpoint) http.Handler {
 }
 
 func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e endpoint) (answer, error) {
+	if err := s.byAddress.allow(w, clientAddress(c.r), "address"); err != nil {
+		return answer{}, err
+	}
 	if err := c.readBody(w); err != nil {
 		return answer{}, err
 	}
 	if err := s.authenticate(ctx, c, e); err != nil {
+		return answer{}, err
+	}
+	if err := s.byKey.allow(w, c.credential(), "key"); err != nil {
 		return answer{}, err
 	}
 	act, err := e.parse(c)

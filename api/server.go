@@ -30,6 +30,7 @@ type Config struct {
 	SealKey    *domain.SealKey
 	StaleAfter time.Duration // how old knowledge may be that authorizes someone
 	Targets    domain.TargetPolicy
+	Rates      RateLimits
 
 	Commands *commands.Executor
 	Reads    *projections.Reader
@@ -64,6 +65,8 @@ type Server struct {
 	usage       *usage
 	crossOrigin *http.CrossOriginProtection
 	metrics     *httpMetrics
+	byKey       *rateLimiter
+	byAddress   *rateLimiter
 }
 
 // New makes a Server.
@@ -83,7 +86,16 @@ func New(c Config) (*Server, error) {
 	if err := crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
+	byKey, err := newRateLimiter(c.Rates.Key, c.Now)
+	if err != nil {
+		return nil, err
+	}
+	byAddress, err := newRateLimiter(c.Rates.Address, c.Now)
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
+		byKey: byKey, byAddress: byAddress,
 		config:      c,
 		commands:    c.Commands,
 		verifier:    verifier,

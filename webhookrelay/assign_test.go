@@ -288,13 +288,13 @@ func TestAnotherLogIsNotReadOn(t *testing.T) {
 // TestUnreadableCommit: nothing before it is held up, nothing after it is read, and the
 // status names it.
 func TestUnreadableCommit(t *testing.T) {
-	w := newWorld(t)
+	w := newRealWorld(t)
 	rc := w.receiver()
 	w.webhook("hook", "svc", rc.URL)
 	w.submit("claim_1", "svc")
 	w.log.Inject(domain.ClaimsOf("initech"), []byte(`{"id":"01X","namespace":"initech","boundary":"claims","version":1,"events":[{"id":"evt_x","type":"claim.teleported","version":1,"data":{}}]}`))
 	w.submit("claim_2", "svc")
-	r := w.relay(func(c *webhookrelay.Config) { c.Clock = time.Now })
+	r := w.relay(nil)
 	w.start(r)
 	eventually(t, "the assigner stops", func() bool {
 		s := r.Status()

@@ -32,7 +32,7 @@ type Sender interface {
 // Config is what a relay is made of. Log, Pool, SealKey and Disabler are required.
 type Config struct {
 	Log  eventstore.Log
-	Pool *pgxpool.Pool // the relay takes up to four connections, two of them for good
+	Pool *pgxpool.Pool // the relay uses up to three of it at a time, and opens two beside it
 	// SealKey opens the webhooks' secrets.
 	SealKey  *domain.SealKey
 	Disabler Disabler

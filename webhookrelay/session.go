@@ -80,11 +80,12 @@ func (s *session) begin(ctx context.Context, log eventstore.Log) error {
 	return s.readWebhooks(ctx)
 }
 
-// close gives the place up. Without the goodbye, which a dead database never hears, the
-// server frees the lock when it notices that the connection is gone.
+// close gives the place up. A connection that is only closed keeps its lock until the
+// server notices, so the lock is given back in so many words where that can be done.
 func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
+	_, _ = s.conn.Exec(ctx, `SELECT pg_advisory_unlock_all()`) // or else by closing
 	s.conn.Close(ctx)
 }
 
@@ -155,7 +156,7 @@ func (s *session) remove(w *webhook) {
 // process dies before the commit, the same commits are read and planned again, with the
 // same sequence numbers; if it dies after, they are not read again.
 func (s *session) write(ctx context.Context, p *plan, now time.Time) error {
-	tx, err := s.conn.Begin(ctx)
+	tx, err := s.conn.BeginTx(ctx, begin)
 	if err != nil {
 		return err
 	}

@@ -292,6 +292,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	server, err := api.New(api.Config{
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
+		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveryHealth{webhookrelay.NewDeliveries(pool)},
 		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
 	})
@@ -328,8 +329,10 @@ type deliveryHealth struct{ deliveries *webhookrelay.Deliveries }
 
 func (d deliveryHealth) WebhookHealth(ctx context.Context, webhookIDs []string) (map[string]api.Health, error) {
 	found, err := d.deliveries.Health(ctx, webhookIDs)
-	if err != nil {
-		return nil, err
+	switch {
+	case pgdb.Missing(err): // no relay has started yet, so none has delivered
+	case err != nil:
+		return nil, &domain.Error{Code: domain.CodeServiceUnavailable, Message: "How deliveries go cannot be read just now.", Err: err}
 	}
 	health := make(map[string]api.Health, len(found))
 	for id, h := range found {

@@ -49,6 +49,8 @@ type serveCommand struct {
 	StaleAfter          time.Duration   `default:"30s" help:"How long this node authorizes on what it knows when it is cut off from the log." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
+	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
+	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
@@ -65,6 +67,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--stale-after must be longer than nothing")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
+	case c.RateLimitKey < 0 || c.RateLimitAddress < 0:
+		return usageError{errors.New("--rate-limit-key and --rate-limit-address must not be negative")}
 	case !c.embedded() && c.DatabaseURL == "":
 		return usageError{errors.New("--database-url is required with --nats-url: processes on a cluster share one database")}
 	}

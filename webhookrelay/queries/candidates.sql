@@ -14,10 +14,11 @@ WITH RECURSIVE busy (webhook_id) AS (
 )
 SELECT e.webhook_id, e.failures, e.paused_until,
     (SELECT count(*) FROM webhookrelay.leases l WHERE l.webhook_id = e.webhook_id AND l.leased_until > $1) AS in_flight,
-    EXISTS (
-        SELECT FROM webhookrelay.deliveries d
-        WHERE d.webhook_id = e.webhook_id AND d.state = 'pending' AND d.failures > 0 AND d.due_at <= $1
-    ) AS retry_due
+    CASE WHEN e.paused_until > $1 THEN COALESCE((
+        SELECT d.due_at FROM webhookrelay.deliveries d
+        WHERE d.webhook_id = e.webhook_id AND d.state = 'pending' AND d.failures > 0
+        ORDER BY d.due_at LIMIT 1
+    ) <= $1, false) ELSE false END AS retry_due
 FROM busy
 JOIN webhookrelay.endpoints e USING (webhook_id)
 JOIN webhookrelay.webhooks w USING (webhook_id)

@@ -7,6 +7,7 @@ SELECT d.webhook_id, d.event_id, d.sequence, d.position, d.event_type, d.claim_i
     ) AS held
 FROM webhookrelay.deliveries d
 WHERE d.webhook_id = $1
-  AND ($2 = '' OR d.sequence < (SELECT sequence FROM webhookrelay.deliveries WHERE webhook_id = $1 AND event_id = $2))
+  AND d.sequence < CASE WHEN $2 = '' THEN 9223372036854775807
+    ELSE (SELECT sequence FROM webhookrelay.deliveries WHERE webhook_id = $1 AND event_id = $2) END
 ORDER BY d.sequence DESC
 LIMIT $3
