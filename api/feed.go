@@ -86,6 +86,9 @@ func (s *Server) answerFeed(ctx context.Context, c *call, query projections.Feed
 // freshFeed refuses a feed that a stopped projector has left behind: a cache must not
 // be told that what it knows still holds.
 func (s *Server) freshFeed(at projections.At) error {
+	if at.Age == projections.NeverFresh {
+		return domain.Errorf(domain.CodeServiceUnavailable, "The feed has not caught up with the ledger yet.")
+	}
 	if at.Age > s.config.StaleAfter {
 		return domain.Errorf(domain.CodeServiceUnavailable, "The feed is %d seconds behind the ledger, and too old to authorize anyone on.", int(at.Age.Seconds()))
 	}

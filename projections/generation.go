@@ -28,25 +28,29 @@ type queryer interface {
 
 // serving finds the generation of a model that serves.
 func serving(ctx context.Context, q queryer, model string) (generation, error) {
-	m, err := modelByName(model)
-	if err != nil {
-		return generation{}, err
-	}
-	g := generation{model: model}
+	return scanServing(model, q.QueryRow(ctx, servingSQL, model))
+}
+
+// scanServing reads what servingSQL found.
+func scanServing(model string, row pgx.Row) (generation, error) {
+	g := generation{model: model, age: NeverFresh}
 	var hash []byte
 	var age *int64
-	err = q.QueryRow(ctx, servingSQL, model).Scan(&g.number, &g.version, &g.schema, &g.position, &hash, &age)
-	switch {
+	switch err := row.Scan(&g.number, &g.version, &g.schema, &g.position, &hash, &age); {
 	case errors.Is(err, pgx.ErrNoRows):
 		return g, unavailable(err, "The read model %s is missing; it has to be set up again.", model)
 	case err != nil:
 		return g, err
-	case g.version != m.Version:
+	}
+	m, err := modelByName(model)
+	if err != nil {
+		return g, err
+	}
+	if g.version != m.Version {
 		return g, unavailable(nil, "The read model %s has version %d and this program reads version %d; it has to be rebuilt.",
 			model, g.version, m.Version)
 	}
 	g.hash = domain.Hash(hash)
-	g.age = NeverFresh
 	if age != nil {
 		// What set fresh_at may have read the clock after this statement did.
 		g.age = max(0, time.Duration(*age)*time.Microsecond)

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -32,19 +33,19 @@ type Model struct {
 	apply func(context.Context, *target, []eventstore.Record) error
 }
 
-// Models lists the read models.
-func Models() []Model {
-	return []Model{
-		{Name: ClaimsModel, Version: 1, tables: statement("claims/schema.sql"), apply: applyClaims},
-		{Name: NamespacesModel, Version: 1, tables: statement("namespaces/schema.sql"), apply: applyNamespaces},
-		{Name: ServicesModel, Version: 1, tables: statement("services/schema.sql"), apply: applyServices},
-		{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed},
-		{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), apply: applyHistory},
-	}
+var models = []Model{
+	{Name: ClaimsModel, Version: 1, tables: statement("claims/schema.sql"), apply: applyClaims},
+	{Name: NamespacesModel, Version: 1, tables: statement("namespaces/schema.sql"), apply: applyNamespaces},
+	{Name: ServicesModel, Version: 1, tables: statement("services/schema.sql"), apply: applyServices},
+	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed},
+	{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), apply: applyHistory},
 }
 
+// Models lists the read models.
+func Models() []Model { return slices.Clone(models) }
+
 func modelByName(name string) (Model, error) {
-	for _, m := range Models() {
+	for _, m := range models {
 		if m.Name == name {
 			return m, nil
 		}

@@ -7,16 +7,16 @@ import (
 // TestModelsEqualTheFold applies random histories, cut into random batches, and
 // compares all that readers see with the fold in memory at every cut.
 func TestModelsEqualTheFold(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		w := newWorld(t, seed)
-		w.steps(500)
+		w.steps(400)
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			pool := newPool(t)
 			reader := newReader(t, pool)
 			log := &cut{Log: w.log}
 			for log.end < w.last() {
-				log.end = min(w.last(), log.end+1+w.rand.Uint64N(150))
+				log.end = min(w.last(), log.end+1+w.rand.Uint64N(300))
 				catchUp(t, log, pool)
 				foldLog(t, w.log, log.end).checkAgainst(t, reader, log.end)
 			}
@@ -29,7 +29,7 @@ func TestModelsEqualTheFold(t *testing.T) {
 func TestBatchesDoNotMatter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 99)
-	w.steps(700)
+	w.steps(250)
 	whole, single := newPool(t), newPool(t)
 	catchUp(t, w.log, whole)
 	for _, m := range Models() {

@@ -181,7 +181,6 @@ func (f *namespacesFold) store(ctx context.Context, t *target) error {
 		case c.before && !c.now:
 			ended = append(ended, id)
 		}
-		c.before = c.now // a claim that was decided on twice is listed twice
 	}
 	if len(ended) > 0 {
 		t.queue(namespacesForgetClaimsSQL, ended)

@@ -109,7 +109,7 @@ func unreached(err error) bool {
 // the log is waited out. It returns a *StoppedError when it cannot go on.
 func (p *Projector) Run(ctx context.Context) error {
 	defer p.Close()
-	go p.watchEnd(ctx)
+	go p.watchEnd(ctx) // until ctx ends: the lag of a model that stopped goes on growing
 	retry := retryFirst
 	for ctx.Err() == nil {
 		began := time.Now()

@@ -19,7 +19,7 @@ type Projectors struct {
 // NewProjectors makes them. The logger may be nil.
 func NewProjectors(log eventstore.Log, pool *pgxpool.Pool, logger *slog.Logger) *Projectors {
 	ps := &Projectors{}
-	for _, m := range Models() {
+	for _, m := range models {
 		ps.all = append(ps.all, NewProjector(log, pool, m, logger))
 	}
 	return ps

@@ -54,32 +54,57 @@ var servingSQL = statement("generations/serving.sql")
 
 // snapshot is one moment of one model's serving generation.
 type snapshot struct {
-	tx     pgx.Tx
+	conn   *pgxpool.Conn
 	schema string
 }
 
 func (s snapshot) query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return s.tx.Query(ctx, in(s.schema, sql), args...)
+	return s.conn.Query(ctx, in(s.schema, sql), args...)
 }
 
 func (s snapshot) row(ctx context.Context, sql string, args ...any) pgx.Row {
-	return s.tx.QueryRow(ctx, in(s.schema, sql), args...)
+	return s.conn.QueryRow(ctx, in(s.schema, sql), args...)
 }
 
 // read calls f with a snapshot of the model. The checkpoint and all that f reads are
-// of one moment: the first statement fixes it.
+// of one moment: the first statement after BEGIN fixes it.
 func (r *Reader) read(ctx context.Context, model string, f func(snapshot) error) (At, error) {
-	var at At
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, r.pool, options, func(tx pgx.Tx) error {
-		g, err := serving(ctx, tx, model)
-		if err != nil {
-			return err
-		}
-		at = At{Position: g.position, Age: g.age}
-		return f(snapshot{tx, g.schema})
-	})
+	at, err := r.transact(ctx, model, f)
 	return at, publicError(model, err)
+}
+
+func (r *Reader) transact(ctx context.Context, model string, f func(snapshot) error) (at At, err error) {
+	conn, err := r.pool.Acquire(ctx)
+	if err != nil {
+		return at, err
+	}
+	// A connection that is still in a transaction, because ctx ended, is closed and not
+	// used again.
+	defer conn.Release()
+
+	// One round trip instead of the two of pgx.BeginTx and a query: a third of what a
+	// short read takes.
+	var b pgx.Batch
+	b.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+	b.Queue(servingSQL, model)
+	results := conn.SendBatch(ctx, &b)
+	_, err = results.Exec()
+	var g generation
+	if err == nil {
+		g, err = scanServing(model, results.QueryRow())
+	}
+	if closed := results.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		at = At{Position: g.position, Age: g.age}
+		err = f(snapshot{conn, g.schema})
+	}
+	// After an error of the database's this rolls back.
+	if _, ended := conn.Exec(ctx, "COMMIT"); err == nil {
+		err = ended
+	}
+	return at, err
 }
 
 // publicError is what a caller is told about an error, with the error as its cause.

@@ -36,7 +36,7 @@ func Setup(ctx context.Context, pool *pgxpool.Pool) error {
 		if _, err := tx.Exec(ctx, generationsForgetSQL); err != nil {
 			return fmt.Errorf("set up the read models: %w", err)
 		}
-		for _, m := range Models() {
+		for _, m := range models {
 			if err := ensureServing(ctx, tx, m); err != nil {
 				return fmt.Errorf("set up the read model %s: %w", m.Name, err)
 			}

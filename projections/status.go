@@ -1,8 +1,12 @@
 package projections
 
 import (
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
 )
 
 // Status says how a projector is doing.
@@ -21,7 +25,8 @@ type Status struct {
 	LagSeconds float64 `json:"lag_seconds"`
 	// Applied counts the commits that this projector applied.
 	Applied uint64 `json:"applied"`
-	// Waiting says what keeps it from working for now; it tries again by itself.
+	// Waiting says what keeps it from working for now, to anyone; it tries again by
+	// itself.
 	Waiting string `json:"waiting,omitempty"`
 	// Stopped says which commit it cannot apply and why; it does not try again.
 	Stopped string `json:"stopped,omitempty"`
@@ -92,9 +97,19 @@ func (b *board) applied(commits int, position uint64, fresh time.Time) {
 
 // trouble reports whether it is another trouble than before.
 func (b *board) trouble(err error) (news bool) {
+	var text string
+	var known *domain.Error
+	switch {
+	case errors.Is(err, errLost), errors.Is(err, errSilent):
+		text = err.Error()
+	case errors.Is(err, eventstore.ErrUnavailable):
+		text = eventstore.ErrUnavailable.Error()
+	case errors.As(publicError(b.s.Model, err), &known):
+		text = known.Message // the error itself names hosts and paths
+	}
 	b.set(func() {
-		news = b.s.Waiting != err.Error()
-		b.s.Waiting = err.Error()
+		news = b.s.Waiting != text
+		b.s.Waiting = text
 	})
 	return news
 }

@@ -83,23 +83,23 @@ func pick[T any](w *world, from []T) (v T, ok bool) {
 // step decides one random command. Many are refused, as they should be.
 func (w *world) step() {
 	w.now = w.now.Add(time.Duration(w.rand.IntN(int(3 * time.Minute))))
-	if w.rand.IntN(200) == 0 {
+	if w.rand.IntN(150) == 0 {
 		w.now = w.now.Add(30 * time.Hour) // what is pending runs out
 	}
 	switch n := w.rand.IntN(100); {
-	case n < 3 || len(w.names) < 2:
+	case n < 3 && len(w.names) < 5 || len(w.names) < 2:
 		w.register()
-	case n < 8 || len(w.services) < 3:
+	case n < 6 || len(w.services) < 3:
 		w.createService()
-	case n < 45:
+	case n < 40:
 		w.submit()
-	case n < 85:
+	case n < 80:
 		w.decideClaim()
-	case n < 88:
+	case n < 82:
 		w.policy()
-	case n < 91:
+	case n < 88:
 		name, _ := pick(w, w.names)
-		if w.rand.IntN(3) == 0 {
+		if w.registries[name].Active() && w.rand.IntN(2) == 0 {
 			w.registry(name, domain.DeactivateNamespace{Reason: w.text()})
 		} else {
 			w.registry(name, domain.ActivateNamespace{Reason: w.text()})
@@ -155,19 +155,19 @@ func (w *world) submitTo(name string, s worldService, key string) string {
 }
 
 func (w *world) decideClaim() {
-	c, ok := pick(w, w.submitted)
+	c, ok := pick(w, w.submitted[max(0, len(w.submitted)-25):]) // the older ones are decided
 	if !ok {
 		return
 	}
 	switch w.rand.IntN(12) {
-	case 0, 1, 2, 3:
+	case 0, 1, 2, 3, 4:
 		approve := domain.Approve{ClaimID: c.id, Reason: w.text()}
 		if w.rand.IntN(3) == 0 {
 			until := w.now.Add(time.Duration(w.rand.IntN(int(5 * time.Hour))))
 			approve.ExpiresAt = &until
 		}
 		w.claim(c.namespace, approve)
-	case 4, 5:
+	case 5:
 		w.claim(c.namespace, domain.Reject{ClaimID: c.id, Reason: w.text()})
 	case 6, 7:
 		w.claim(c.namespace, domain.Revoke{ClaimID: c.id, Reason: w.text()})

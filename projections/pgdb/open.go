@@ -4,6 +4,7 @@
 package pgdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,8 +47,8 @@ const (
 
 // Options say how a pool of connections is opened. The zero value is good.
 type Options struct {
-	// ApplicationName is shown in pg_stat_activity. Empty: "claimledger". One in the
-	// URL wins.
+	// ApplicationName is shown in pg_stat_activity. Empty: what the URL says, or else
+	// "claimledger".
 	ApplicationName string
 
 	// MaxConns is how many connections the pool has at most. 0: what the URL says in
@@ -88,13 +89,7 @@ func configure(cfg *pgxpool.Config, o Options) {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
-	if c.RuntimeParams["application_name"] == "" {
-		name := o.ApplicationName
-		if name == "" {
-			name = "claimledger"
-		}
-		c.RuntimeParams["application_name"] = name
-	}
+	c.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, c.RuntimeParams["application_name"], "claimledger")
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}
