@@ -32,7 +32,7 @@ func (s *Server) submit(c *call) (action, error) {
 	if err != nil {
 		return nil, err
 	}
-	namespace := f.required("namespace", 1, domain.MaxNamespace)
+	namespace := f.required("namespace", domain.MinNamespace, domain.MaxNamespace)
 	if namespace != "" && !domain.ValidNamespace(namespace) {
 		f.Add("namespace", invalidNamespace)
 	}
@@ -52,7 +52,7 @@ func (s *Server) submit(c *call) (action, error) {
 		f.Add("agent_ip", "must be an IPv4 or IPv6 address")
 	}
 	actor, ref, err := c.meta("claim.submit", domain.Actor{Kind: domain.ActorServiceKey, ID: c.service.keyID, Agent: c.signed.AgentKey})
-	if err := firstError(f.Err(), err); err != nil {
+	if err := allWrong(f.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
@@ -110,15 +110,6 @@ func (s *Server) namespaceExists(ctx context.Context, namespace string) error {
 }
 
 const invalidNamespace = "must have 3 to 64 letters, digits and hyphens, the first and last not a hyphen"
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 type approveAnswer struct {
 	ClaimID        string        `json:"claim_id"`
@@ -188,7 +179,7 @@ func (s *Server) revoke(c *call) (action, error) {
 // decision executes an owner's command on a claim of the owner's namespace.
 func (s *Server) decision(c *call, f *fields, name string, command func(id string) domain.ClaimCommand, render func(domain.ClaimAnswer) any) (action, error) {
 	actor, ref, err := c.meta(name, c.owner.actor)
-	if err := firstError(f.Err(), err); err != nil {
+	if err := allWrong(f.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {

@@ -40,7 +40,7 @@ func (s *Server) feed(c *call) (action, error) {
 	query := projections.FeedQuery{ServiceID: c.service.id}
 	query.Limit, query.Offset = q.page(defaultFeedLimit, maxFeedLimit)
 	wait, err := s.readModel(c, projections.FeedModel, c.service.namespace)
-	if err := firstError(q.Err(), err); err != nil {
+	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {

@@ -121,6 +121,15 @@ func (f *fields) has(name string) bool {
 	return ok && string(raw) != "null"
 }
 
+// allWrong joins what several checks of a request's fields found.
+func allWrong(checks ...error) error {
+	var v domain.Violations
+	for _, err := range checks {
+		v.Merge(err)
+	}
+	return v.Err()
+}
+
 // query reads query parameters. A parameter given twice is as wrong as a bad one:
 // guessing which was meant would be a silent correction.
 type query struct {

@@ -198,9 +198,7 @@ func (s *Server) render(w http.ResponseWriter, c *call, a answer) int {
 	if status == 0 {
 		status = http.StatusOK
 	}
-	if a.position > 0 {
-		w.Header().Set(positionHeader, strconv.FormatUint(a.position, 10))
-	}
+	w.Header().Set(positionHeader, strconv.FormatUint(a.position, 10))
 	if a.cookie != nil {
 		http.SetCookie(w, a.cookie)
 	}

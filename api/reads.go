@@ -59,6 +59,24 @@ func (s *Server) readModel(c *call, model, namespace string) (waiting, error) {
 	}, nil
 }
 
+// readLog prepares a read that is answered from the states that commands rest on. They
+// hold this node's own writes before they were followed; waiting for that makes the
+// position of the answer one that counts them in.
+func (s *Server) readLog(c *call, namespace string) (waiting, error) {
+	position, err := c.minPosition()
+	return func(ctx context.Context) error {
+		if position > 0 {
+			ctx, cancel := context.WithTimeout(ctx, minPositionWait)
+			defer cancel()
+			return s.commands.WaitFor(ctx, position)
+		}
+		ctx, cancel := context.WithTimeout(ctx, ownWriteWait)
+		defer cancel()
+		_ = s.commands.WaitFor(ctx, s.commands.Heads(namespace)) // a follower that lags keeps nobody waiting
+		return nil
+	}, err
+}
+
 func (s *Server) wait(ctx context.Context, model string, position uint64, most time.Duration) error {
 	if position == 0 {
 		return nil
@@ -147,7 +165,7 @@ func (s *Server) listClaims(c *call) (action, error) {
 		q.Add("service", "must be a service's slug")
 	}
 	wait, err := s.readAfter(c, projections.ClaimsModel)
-	if err := firstError(q.Err(), err); err != nil {
+	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
@@ -216,8 +234,15 @@ func (s *Server) getNamespace(c *call) (action, error) {
 var errOtherSigner = domain.Errorf(domain.CodeSignatureNamespaceMismatch, "The request is signed for another namespace than the one asked about.")
 
 func (s *Server) getPolicy(c *call) (action, error) {
-	return func(context.Context) (answer, error) {
+	wait, err := s.readLog(c, c.owner.namespace)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (answer, error) {
 		if err := c.owner.owns(c.path("namespace")); err != nil {
+			return answer{}, err
+		}
+		if err := wait(ctx); err != nil {
 			return answer{}, err
 		}
 		return s.policyOf(c.owner.namespace, 0)

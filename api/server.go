@@ -110,6 +110,9 @@ func New(c Config) (*Server, error) {
 // Run does what goes on beside requests, until ctx ends.
 func (s *Server) Run(ctx context.Context) { s.usage.run(ctx, s.config.Logger) }
 
+// loginPath is where a login link leads, and where its token is traded for a session.
+const loginPath = "/v1/auth/login"
+
 // endpoints is the API: who may call what.
 func (s *Server) endpoints() []endpoint {
 	const (
@@ -149,7 +152,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/services/{service}/webhooks/{webhook}", asOwner, read, s.getWebhook},
 		{"DELETE", "/v1/services/{service}/webhooks/{webhook}", asOwner, deleteModel, s.deleteWebhook},
 
-		{"POST", "/v1/auth/login", anyone, "", s.login},
+		{"POST", loginPath, anyone, "", s.login},
 		{"POST", "/v1/auth/logout", asOwner, "", s.logout},
 		{"GET", "/v1/auth/me", asOwner, "", s.me},
 	},
@@ -173,7 +176,7 @@ func (s *Server) Routes(r *Router) {
 	for _, e := range s.endpoints() {
 		r.Handle(e.method, e.path, s.handle(e))
 	}
-	r.Handle("GET", "/v1/auth/login", http.HandlerFunc(s.loginPage))
+	r.Handle("GET", loginPath, http.HandlerFunc(s.loginPage))
 }
 
 // Router finds the handler of a path. A path leads to a handler only in its plain
@@ -187,7 +190,7 @@ type Router struct {
 func NewRouter() *Router {
 	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true)}
 	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.refuse(w, req, domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
+		r.Refuse(w, req, domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
 	})
 	r.mux.MethodNotAllowedHandler = http.HandlerFunc(r.methodNotAllowed)
 	return r
@@ -212,7 +215,8 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mux.ServeHTTP(w, req)
 }
 
-func (r *Router) refuse(w http.ResponseWriter, req *http.Request, err error) {
+// Refuse answers with an error, as the API does.
+func (r *Router) Refuse(w http.ResponseWriter, req *http.Request, err error) {
 	id := requestID(req)
 	w.Header().Set(requestIDHeader, id)
 	writeError(w, id, err)
@@ -228,7 +232,7 @@ func (r *Router) methodNotAllowed(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	r.refuse(w, req, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
+	r.Refuse(w, req, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
 }
 
 // allowed asks the router itself which methods a path has, so that the answer is

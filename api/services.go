@@ -128,7 +128,7 @@ func list[M, B any](s *Server, c *call, name string, load func(ctx context.Conte
 	}
 	limit, offset := q.page(defaultListLimit, maxListLimit)
 	wait, err := s.readAfter(c, projections.ServicesModel)
-	if err := firstError(q.Err(), err); err != nil {
+	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
@@ -205,7 +205,7 @@ func (s *Server) changePolicy(c *call) (action, error) {
 		a, err := s.policyOf(c.owner.namespace, r.Position)
 		return a.body, err
 	})
-	if err := firstError(f.Err(), err); err != nil {
+	if err := allWrong(f.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {

@@ -40,8 +40,8 @@ func (s *Server) verify(c *call) (action, error) {
 	if len(ask.serviceID) > domain.MaxSlug {
 		q.Add("service_id", "must be a service's id")
 	}
-	position, err := c.minPosition()
-	if err := firstError(q.Err(), err); err != nil {
+	wait, err := s.readLog(c, ask.namespace)
+	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
@@ -51,7 +51,7 @@ func (s *Server) verify(c *call) (action, error) {
 		if err := s.namespaceExists(ctx, ask.namespace); err != nil {
 			return answer{}, err
 		}
-		return s.once(c, func() (answer, error) { return s.answerVerify(ctx, c, ask, position) })
+		return s.once(c, func() (answer, error) { return s.answerVerify(ctx, c, ask, wait) })
 	}, nil
 }
 
@@ -69,13 +69,11 @@ func (c *call) bindVerify(ask verifyQuery) error {
 	return nil
 }
 
-func (s *Server) answerVerify(ctx context.Context, c *call, ask verifyQuery, minPosition uint64) (answer, error) {
+func (s *Server) answerVerify(ctx context.Context, c *call, ask verifyQuery, wait waiting) (answer, error) {
 	if err := s.fresh(); err != nil {
 		return answer{}, err
 	}
-	waitCtx, cancel := context.WithTimeout(ctx, minPositionWait)
-	defer cancel()
-	if err := s.commands.WaitFor(waitCtx, minPosition); err != nil {
+	if err := wait(ctx); err != nil {
 		return answer{}, err
 	}
 	// Taken first: what is looked at below is at least as new.
@@ -94,6 +92,10 @@ func (s *Server) answerVerify(ctx context.Context, c *call, ask verifyQuery, min
 	}
 	if ambiguous {
 		return answer{}, domain.Errorf(domain.CodeAmbiguousService, "Several services are called %s; say which with service_id.", ask.service)
+	}
+	if v.Authorized && !s.commands.Directory().Knows(v.ServiceID) {
+		// The service is younger than what was followed, and so was not deleted.
+		_ = s.commands.Sync(ctx) // without the log nobody is authorized on it
 	}
 	return answer{position: position, body: s.judge(ask.namespace, v)}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,8 +28,12 @@ const (
 // Violations collects what is wrong with a request, one entry a field.
 type Violations struct{ fields []FieldError }
 
-// Add records that a field is wrong.
+// Add records that a field is wrong, unless that is known: what was found first says
+// it best.
 func (v *Violations) Add(field, message string) {
+	if slices.ContainsFunc(v.fields, func(f FieldError) bool { return f.Field == field }) {
+		return
+	}
 	v.fields = append(v.fields, FieldError{Field: field, Message: message})
 }
 
@@ -52,7 +57,9 @@ func (v *Violations) Text(field, text string, least, most int) {
 func (v *Violations) Merge(err error) {
 	var e *Error
 	if errors.As(err, &e) {
-		v.fields = append(v.fields, e.Details...)
+		for _, d := range e.Details {
+			v.Add(d.Field, d.Message)
+		}
 	}
 }
 

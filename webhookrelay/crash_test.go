@@ -246,7 +246,7 @@ func TestPostgresRestarts(t *testing.T) {
 	w.start(r)
 	w.submit("claim_1", "svc")
 	<-inFlight
-	server = pgtest.Restart(t, server)
+	pgtest.Restart(t, server)
 	close(release)
 	w.approve("claim_1")
 	w.submit("claim_2", "svc")

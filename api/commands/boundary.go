@@ -84,6 +84,11 @@ func (b *boundary[S]) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return unavailable("The ledger took too long to load this namespace.", ctx.Err())
 	}
+	return b.failure()
+}
+
+// failure tells why the state cannot be trusted; nil when it can.
+func (b *boundary[S]) failure() error {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.err
@@ -136,21 +141,21 @@ func (b *boundary[S]) catchUp(ctx context.Context) error {
 	if err != nil {
 		return logError(err)
 	}
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.err
+	return b.failure()
 }
 
-// current catches up if the log has more than the state; it reports whether it had.
-func (b *boundary[S]) current(ctx context.Context) (more bool, err error) {
+// current reports whether the head is still the log's last, and catches up where not.
+// The state may have moved on by itself meanwhile, which is no proof for what was seen
+// in it before.
+func (b *boundary[S]) current(ctx context.Context, head eventstore.Head) (bool, error) {
 	tail, err := b.log.Tail(ctx, b.id)
 	if err != nil {
 		return false, logError(err)
 	}
-	if tail.Version <= b.at().Version {
-		return false, nil
+	if tail.Version <= head.Version {
+		return true, nil
 	}
-	return true, b.catchUp(ctx)
+	return false, b.catchUp(ctx)
 }
 
 // corrupt is for a log that this program cannot fold: it must not be decided on.

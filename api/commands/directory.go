@@ -32,11 +32,13 @@ func newDirectory(log eventstore.Log) *Directory {
 	}
 }
 
-// follow folds a registry commit in.
-func (d *Directory) follow(r eventstore.Record) {
-	d.boundary(r.Commit.Namespace).follow(r)
+// follow folds a registry commit in. The error is of a record that makes no sense:
+// keys and owners may have changed in it, and whoever reads the log must stop there.
+func (d *Directory) follow(r eventstore.Record) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.mu.Unlock() // until the commit is in: forget must not come between
+	b := d.begin(r.Commit.Namespace)
+	b.follow(r)
 	for _, e := range r.Commit.Events {
 		switch p := e.Payload.(type) {
 		case domain.ServiceCreated:
@@ -47,19 +49,14 @@ func (d *Directory) follow(r eventstore.Record) {
 			d.keys[p.KeyHash] = keyRef{r.Commit.Namespace, p.KeyID, true}
 		}
 	}
+	return b.failure()
 }
 
-// boundary finds a namespace's boundary, and begins it if it is not there.
-func (d *Directory) boundary(namespace string) *boundary[*domain.Registry] {
-	d.mu.RLock()
+// begin finds a namespace's boundary, and makes it if it is not there. The caller
+// holds mu.
+func (d *Directory) begin(namespace string) *boundary[*domain.Registry] {
 	b := d.namespaces[namespace]
-	d.mu.RUnlock()
-	if b != nil {
-		return b
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if b = d.namespaces[namespace]; b == nil {
+	if b == nil {
 		b = newBoundary(domain.RegistryOf(namespace), d.log, domain.NewRegistry(namespace))
 		b.start()
 		d.namespaces[namespace] = b
@@ -67,8 +64,29 @@ func (d *Directory) boundary(namespace string) *boundary[*domain.Registry] {
 	return b
 }
 
+func (d *Directory) boundary(namespace string) *boundary[*domain.Registry] {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.begin(namespace)
+}
+
+// lock waits for the turn to decide on a namespace's registry. While it is held, the
+// boundary stays the directory's.
+func (d *Directory) lock(ctx context.Context, namespace string) (*boundary[*domain.Registry], error) {
+	for {
+		b := d.boundary(namespace)
+		if err := b.lock(ctx); err != nil {
+			return nil, err
+		}
+		if d.boundary(namespace) == b {
+			return b, nil
+		}
+		b.unlock() // it was forgotten while we waited
+	}
+}
+
 // forget drops a boundary that turned out to have no commits, so that names that
-// callers make up do not stay in memory.
+// callers make up do not stay in memory. The caller holds the boundary's lock.
 func (d *Directory) forget(namespace string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,6 +152,14 @@ func (d *Directory) ServiceExists(serviceID string) bool {
 	return ok
 }
 
+// Knows reports whether a service was ever heard of here, deleted or not.
+func (d *Directory) Knows(serviceID string) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, ok := d.services[serviceID]
+	return ok
+}
+
 // Service finds a service that is not deleted, whoever owns it.
 func (d *Directory) Service(serviceID string) (namespace string, s domain.Service, ok bool) {
 	d.mu.RLock()
@@ -156,9 +182,5 @@ func (d *Directory) load(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = d.log.ReadAll(ctx, domain.KindRegistry, 0, func(r eventstore.Record) error {
-		d.follow(r)
-		return nil
-	})
-	return last, err
+	return last, d.log.ReadAll(ctx, domain.KindRegistry, 0, d.follow)
 }

@@ -30,8 +30,6 @@ const (
 	maxBackoff = 20 * time.Millisecond
 	// loadTimeout bounds reading one boundary from the log.
 	loadTimeout = 30 * time.Second
-	// syncTimeout bounds waiting for the follower to reach the log's end.
-	syncTimeout = 2 * time.Second
 )
 
 // Config is what an Executor needs.
@@ -80,70 +78,6 @@ func (x *Executor) Load(ctx context.Context) error {
 	return nil
 }
 
-// Run follows the log until ctx ends.
-func (x *Executor) Run(ctx context.Context) error {
-	return x.Log.Follow(ctx, x.position.Load(), func(r eventstore.Record) error {
-		switch r.Commit.Kind {
-		case domain.KindRegistry:
-			x.directory.follow(r)
-		case domain.KindClaims:
-			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
-				b.follow(r)
-			}
-		}
-		x.advance(r.Position)
-		return nil
-	}, func(last uint64) {
-		x.advance(last)
-		x.confirm()
-	})
-}
-
-func (x *Executor) advance(to uint64) {
-	if to > x.position.Load() {
-		x.position.Store(to)
-		x.moved.signal()
-	}
-}
-
-func (x *Executor) confirm() { x.confirmed.Store(x.Now().UnixNano()) }
-
-// Position is up to where the states are complete.
-func (x *Executor) Position() uint64 { return x.position.Load() }
-
-// Age is how long ago the states were last known to be complete.
-func (x *Executor) Age() time.Duration {
-	return x.Now().Sub(time.Unix(0, x.confirmed.Load()))
-}
-
-// WaitFor waits until the states are complete up to a position, or ctx ends.
-func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
-	for {
-		changed := x.moved.wait()
-		at := x.position.Load()
-		if at >= position {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return domain.Errorf(domain.CodeStaleRead, "This node is at position %d, %d behind the position %d that was asked for.", at, position-at, position)
-		}
-	}
-}
-
-// Sync waits until the states hold everything that is in the log now, so that what
-// another node has just answered is known here too.
-func (x *Executor) Sync(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
-	defer cancel()
-	last, err := x.Log.Last(ctx)
-	if err != nil {
-		return logError(err)
-	}
-	return x.WaitFor(ctx, last)
-}
-
 // Meta says who gives a command and how to recognise a retry of it.
 type Meta struct {
 	Actor domain.Actor
@@ -179,10 +113,27 @@ func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims]
 	if !x.directory.View(namespace, func(r *domain.Registry) { terms = r.Terms() }) {
 		return domain.ClaimAnswer{}, Result{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
 	}
-	terms.ServiceExists = x.directory.ServiceExists
+	unheard := false
+	terms.ServiceExists = func(id string) bool {
+		unheard = unheard || !x.directory.Knows(id)
+		return x.directory.ServiceExists(id)
+	}
 	if err := x.sweep(ctx, b, terms); err != nil {
 		return domain.ClaimAnswer{}, Result{}, err
 	}
+	answer, result, err := x.decideOn(ctx, b, cmd, meta, terms)
+	if err != nil && unheard {
+		// The claim was made elsewhere, on a service that is younger than what this
+		// process has followed: not one that was deleted.
+		if err := x.Sync(ctx); err != nil {
+			return domain.ClaimAnswer{}, Result{}, err
+		}
+		return x.decideOn(ctx, b, cmd, meta, terms)
+	}
+	return answer, result, err
+}
+
+func (x *Executor) decideOn(ctx context.Context, b *boundary[*domain.Claims], cmd domain.ClaimCommand, meta Meta, terms domain.Terms) (domain.ClaimAnswer, Result, error) {
 	var answer domain.ClaimAnswer
 	result, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
 		d, err := s.Decide(cmd, meta.Ref, terms, now)
@@ -214,8 +165,8 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 
 // Registry executes a command on a namespace's registry.
 func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.RegistryCommand, meta Meta) (domain.RegistryAnswer, Result, error) {
-	b := x.directory.boundary(namespace)
-	if err := b.lock(ctx); err != nil {
+	b, err := x.directory.lock(ctx, namespace)
+	if err != nil {
 		return domain.RegistryAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
 	defer b.unlock()
@@ -246,19 +197,21 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 			err      error
 			now      time.Time
 			head     eventstore.Head
+			position = x.Position() // before looking: what is seen is no older
 		)
 		b.view(func(s S) {
 			now, head = x.now(s.Time()), b.head
 			payloads, answer, err = decide(s, now)
 		})
 		if err != nil || len(payloads) == 0 {
-			if more, syncErr := b.current(ctx); syncErr != nil || more {
-				if syncErr != nil {
-					return Result{}, syncErr
-				}
+			latest, syncErr := b.current(ctx, head)
+			if syncErr != nil {
+				return Result{}, syncErr
+			}
+			if !latest {
 				continue
 			}
-			return Result{Position: max(head.Position, x.Position()), Time: now}, err
+			return Result{Position: max(head.Position, position), Time: now}, err
 		}
 		commit := domain.NewCommit(x.NewID(), b.id, now, meta.Actor, meta.Ref, basis, payloads)
 		if meta.Ref.Key != "" {
@@ -278,10 +231,10 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 		if err != nil {
 			return Result{}, logError(err)
 		}
-		if record.Commit.Kind == domain.KindRegistry {
-			x.directory.follow(record)
-		} else {
+		if record.Commit.Kind == domain.KindClaims {
 			b.follow(record)
+		} else if err := x.directory.follow(record); err != nil {
+			x.Logger.Error("a commit was recorded that cannot be folded", "boundary", b.id.String(), "position", record.Position, "error", err)
 		}
 		return Result{Position: record.Position, Appended: true, Time: now}, nil
 	}
@@ -382,29 +335,4 @@ func logError(err error) error {
 
 func unavailable(message string, cause error) error {
 	return &domain.Error{Code: domain.CodeServiceUnavailable, Message: message, Err: cause}
-}
-
-// broadcast wakes everyone who waits.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-// wait gives a channel that the next signal closes. Take it before looking.
-func (b *broadcast) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) signal() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
 }

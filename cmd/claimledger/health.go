@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,8 +41,45 @@ type readiness struct {
 
 // health answers for the process as a whole.
 type health struct {
-	roles  []string
+	roles   []string
+	started atomic.Bool
+
+	mu     sync.Mutex
 	checks []check
+}
+
+// add adds a check, while the process starts.
+func (h *health) add(name string, vital bool, look func(context.Context) error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checks = append(h.checks, check{name, vital, look})
+}
+
+// all are the checks that there are by now.
+func (h *health) all() []check {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	checks := slices.Clone(h.checks)
+	if !h.started.Load() {
+		checks = append(checks, check{"start", true, func(context.Context) error { return errStarting }})
+	}
+	return checks
+}
+
+var errStarting = domain.Errorf(domain.CodeServiceUnavailable, "The ledger is starting.")
+
+// starting answers as long as there is nothing else that could.
+func (h *health) starting(metrics prometheus.Gatherer) http.Handler {
+	router := api.NewRouter()
+	h.routes(router, metrics)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case healthPath, readyPath, metricsPath:
+			router.ServeHTTP(w, r)
+		default:
+			router.Refuse(w, r, errStarting)
+		}
+	})
 }
 
 func (h *health) look(ctx context.Context) readiness {
@@ -49,7 +88,7 @@ func (h *health) look(ctx context.Context) readiness {
 	r := readiness{Status: "ready", Roles: h.roles, Checks: map[string]checkResult{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, c := range h.checks {
+	for _, c := range h.all() {
 		wg.Go(func() {
 			err := c.look(ctx)
 			mu.Lock()
@@ -70,12 +109,19 @@ func (h *health) look(ctx context.Context) readiness {
 	return r
 }
 
+// Where operators and their machines look.
+const (
+	healthPath  = "/health"
+	readyPath   = "/health/ready"
+	metricsPath = "/metrics"
+)
+
 // routes adds what operators and their machines look at.
 func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {
-	r.Handle(http.MethodGet, "/health", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	r.Handle(http.MethodGet, healthPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]string{"status": "ok", "version": version()})
 	}))
-	r.Handle(http.MethodGet, "/health/ready", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	r.Handle(http.MethodGet, readyPath, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		result := h.look(req.Context())
 		status := http.StatusOK
 		if result.Status == "unready" {
@@ -84,7 +130,7 @@ func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {
 		}
 		answer(w, status, result)
 	}))
-	r.Handle(http.MethodGet, "/metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	r.Handle(http.MethodGet, metricsPath, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -16,8 +16,15 @@ import (
 	"github.com/claimledger/claimledger/eventstore"
 )
 
-// openTimeout bounds opening the log; a cluster may be electing a leader.
-const openTimeout = 30 * time.Second
+const (
+	// openTimeout bounds opening the log; a cluster may be electing a leader.
+	openTimeout = 30 * time.Second
+	// lockPatience is how long a ledger that starts waits for the data directory:
+	// longer than an operator's command takes there.
+	lockPatience = 5 * time.Second
+	// lockInterval is how soon it is looked at again.
+	lockInterval = 100 * time.Millisecond
+)
 
 // openLog opens the log where the settings say it is. For the embedded one, alone says
 // that this process is to run the server; otherwise it joins one that runs already,
@@ -27,12 +34,12 @@ func (p placeSettings) openLog(ctx context.Context, alone bool, logger *slog.Log
 	if err != nil {
 		return nil, nil, err
 	}
-	nc, close, err := p.connect(alone, logger)
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	nc, close, err := p.connect(ctx, alone, logger)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	defer cancel()
 	if p.embedded() {
 		err = eventstore.Create(ctx, nc, replicas)
 	}
@@ -51,7 +58,7 @@ func (p placeSettings) openLog(ctx context.Context, alone bool, logger *slog.Log
 func (p placeSettings) natsDir() string { return filepath.Join(p.DataDir, "nats") }
 
 // connect reaches the NATS server, and starts the embedded one where needed.
-func (p placeSettings) connect(alone bool, logger *slog.Logger) (*nats.Conn, func() error, error) {
+func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Logger) (*nats.Conn, func() error, error) {
 	if !p.embedded() {
 		nc, err := eventstore.Connect(p.NATSURL, p.NATSCreds, logger)
 		if err != nil {
@@ -62,10 +69,20 @@ func (p placeSettings) connect(alone bool, logger *slog.Logger) (*nats.Conn, fun
 	if err := makeDataDir(p.DataDir); err != nil {
 		return nil, nil, err
 	}
-	server, err := eventstore.StartEmbedded(eventstore.EmbeddedConfig{Dir: p.natsDir(), Logger: logger})
-	var locked *eventstore.LockedError
-	if errors.As(err, &locked) && !alone {
-		return p.join()
+	giveUp := time.Now().Add(lockPatience)
+	server, err := p.startNATS(logger)
+	for isLocked(err) && (!alone || time.Now().Before(giveUp)) {
+		// The other process may be a ledger on its way up, and not reachable yet, or one
+		// on its way down, or a short command of the operator's.
+		if !alone {
+			if nc, close, err := p.join(); err == nil {
+				return nc, close, nil
+			}
+		}
+		if sleep(ctx, lockInterval) != nil {
+			return nil, nil, err
+		}
+		server, err = p.startNATS(logger)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -75,6 +92,15 @@ func (p placeSettings) connect(alone bool, logger *slog.Logger) (*nats.Conn, fun
 		return nil, nil, errors.Join(err, server.Stop())
 	}
 	return nc, server.Stop, nil
+}
+
+func (p placeSettings) startNATS(logger *slog.Logger) (*eventstore.Embedded, error) {
+	return eventstore.StartEmbedded(eventstore.EmbeddedConfig{Dir: p.natsDir(), Logger: logger})
+}
+
+func isLocked(err error) bool {
+	var locked *eventstore.LockedError
+	return errors.As(err, &locked)
 }
 
 // join reaches the embedded server of a running ledger on the same data directory.

@@ -71,10 +71,10 @@ func (n *node) startLog(ctx context.Context) (*eventstore.Stream, error) {
 		stream, closeLog, err := n.openLog(ctx, true, n.log)
 		if err == nil {
 			n.onStop(func(context.Context) error { return closeLog() })
-			n.health.checks = append(n.health.checks, check{"log", true, func(ctx context.Context) error {
+			n.health.add("log", true, func(ctx context.Context) error {
 				_, err := stream.Last(ctx)
 				return err
-			}})
+			})
 			return stream, nil
 		}
 		if n.embedded() || !mayPass(err) {
@@ -124,9 +124,7 @@ func (n *node) startDatabase(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, err
 	}
 	n.onStop(func(context.Context) error { pool.Close(); return nil })
-	n.health.checks = append(n.health.checks, check{"database", !n.has(roleAPI), func(ctx context.Context) error {
-		return pool.Ping(ctx)
-	}})
+	n.health.add("database", !n.has(roleAPI), pool.Ping)
 	return pool, nil
 }
 
@@ -181,12 +179,7 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 		n.log.Warn("the log cannot be read yet; trying again", "error", err)
 	}
 	n.work(ctx, "following the log", x.Run)
-	n.health.checks = append(n.health.checks, check{"commands", n.has(roleAPI), func(context.Context) error {
-		if age := x.Age(); age > n.StaleAfter {
-			return domain.Errorf(domain.CodeServiceUnavailable, "The log was last read to its end %d seconds ago.", int(age.Seconds()))
-		}
-		return nil
-	}})
+	n.health.add("commands", n.has(roleAPI), n.commandsFresh(x))
 	return x, nil
 }
 
@@ -194,14 +187,7 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) {
 	projectors := projections.NewProjectors(stream, pool, n.log)
 	n.metrics.MustRegister(projections.NewMetrics(projectors))
-	n.health.checks = append(n.health.checks, check{"projector", !n.has(roleAPI), func(context.Context) error {
-		for _, s := range projectors.Status() {
-			if s.Stopped != "" {
-				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s has stopped at position %d: %s", s.Model, s.Position, s.Stopped)
-			}
-		}
-		return nil
-	}})
+	n.health.add("projector", !n.has(roleAPI), n.projectorsWork(projectors))
 	n.afterSetup(ctx, "projector", projections.Setup, pool, func(ctx context.Context) error {
 		projectors.Run(ctx)
 		return nil
@@ -221,12 +207,12 @@ func (n *node) afterSetup(ctx context.Context, what string, setup func(context.C
 		return err
 	}
 	err := try()
-	n.health.checks = append(n.health.checks, check{what + " schema", !n.has(roleAPI), func(context.Context) error {
+	n.health.add(what+" schema", !n.has(roleAPI), func(context.Context) error {
 		if !done.Load() {
 			return domain.Errorf(domain.CodeServiceUnavailable, "It is not made yet; the log of this process says why.")
 		}
 		return nil
-	}})
+	})
 	n.work(ctx, what, func(ctx context.Context) error {
 		for ; err != nil; err = try() {
 			n.log.Warn("the schema cannot be made yet; trying again", "of", what, "error", err)
@@ -251,17 +237,9 @@ func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *
 		return err
 	}
 	n.metrics.MustRegister(relay.Metrics())
-	n.health.checks = append(n.health.checks, check{"relay", !n.has(roleAPI), func(context.Context) error {
-		if status := relay.Status(); status.Assigner == webhookrelay.AssignerStopped {
-			return &domain.Error{
-				Code:    domain.CodeServiceUnavailable,
-				Message: fmt.Sprintf("Deliveries are no longer assigned after position %d; the log of this process says why.", status.Position),
-				Err:     status.AssignerErr,
-			}
-		}
-		return nil
-	}})
-	n.afterSetup(ctx, "relay", webhookrelay.Setup, pool, relay.Run)
+	n.health.add("relay", !n.has(roleAPI), n.relayWorks(relay))
+	// Attempts in flight take their time to finish, so they are told at once.
+	n.afterSetup(n.quit, "relay", webhookrelay.Setup, pool, relay.Run)
 	return nil
 }
 
@@ -289,6 +267,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	}
 	reader := projections.NewReader(pool)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
+	n.health.add("read models", false, n.modelsFresh(reader))
 	server, err := api.New(api.Config{
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
@@ -301,7 +280,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	}
 	server.Routes(n.router)
 	n.work(ctx, "use of keys", func(ctx context.Context) error { server.Run(ctx); return nil })
-	n.work(ctx, "clock", func(ctx context.Context) error { return n.expire(ctx, reader, x) })
+	n.work(n.quit, "clock", func(ctx context.Context) error { return n.expire(ctx, reader, x) })
 	return nil
 }
 

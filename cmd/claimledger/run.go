@@ -44,8 +44,18 @@ type usageError struct{ error }
 // Run runs one command. env holds KEY=value pairs, as os.Environ gives them.
 func Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
 	var line commandLine
+	parsed, err := line.parse(args, env, stdout, stderr)
+	if err != nil || parsed == nil {
+		return err
+	}
+	return parsed.Run(&world{ctx, stdout, stderr})
+}
+
+// parse reads a command line. What it gives is nil where --help has printed what there
+// is to say.
+func (line *commandLine) parse(args, env []string, stdout, stderr io.Writer) (*kong.Context, error) {
 	exited := false
-	parser, err := kong.New(&line,
+	parser, err := kong.New(line,
 		kong.Name("claimledger"), kong.Description(programTitle),
 		kong.Writers(stdout, stderr), kong.Exit(func(int) { exited = true }),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
@@ -53,16 +63,16 @@ func Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) erro
 		kong.TypeMapper(reflect.TypeFor[[]time.Duration](), durations{}),
 	)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parsed, err := parser.Parse(args)
-	if exited { // --help has printed what there is to say
-		return nil
+	switch {
+	case exited:
+		return nil, nil
+	case err != nil:
+		return nil, usageError{err}
 	}
-	if err != nil {
-		return usageError{err}
-	}
-	return parsed.Run(&world{ctx, stdout, stderr})
+	return parsed, nil
 }
 
 func exitCode(err error, stderr io.Writer) int {
@@ -80,11 +90,12 @@ func exitCode(err error, stderr io.Writer) int {
 }
 
 // environment gives every flag a variable of the same name. What the command line says
-// wins.
+// wins. An empty variable is as good as none, as whoever writes a unit file or a compose
+// file expects.
 func environment(env []string) kong.Resolver {
 	values := map[string]string{}
 	for _, pair := range env {
-		if key, value, ok := strings.Cut(pair, "="); ok {
+		if key, value, ok := strings.Cut(pair, "="); ok && value != "" {
 			values[key] = value
 		}
 	}
@@ -149,6 +160,9 @@ func version() string {
 }
 
 type versionCommand struct{}
+
+// Help is shown below the flags.
+func (versionCommand) Help() string { return "Example: claimledger version" }
 
 func (versionCommand) Run(w *world) error {
 	_, err := fmt.Fprintln(w.stdout, "claimledger", version())

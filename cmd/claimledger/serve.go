@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/claimledger/claimledger/api"
+	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
 )
 
@@ -26,14 +26,6 @@ const (
 )
 
 const (
-	// What a client may take its time with. A request is small, so that these cut off
-	// who is stuck and not who is slow.
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 15 * time.Second
-	writeTimeout      = 30 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 32 << 10
-
 	// stopTimeout bounds a stop as a whole, drainTimeout the requests that are in
 	// flight then.
 	stopTimeout  = 9 * time.Second
@@ -69,11 +61,34 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
 	case c.RateLimitKey < 0 || c.RateLimitAddress < 0:
 		return usageError{errors.New("--rate-limit-key and --rate-limit-address must not be negative")}
-	case !c.embedded() && c.DatabaseURL == "":
+	}
+	if _, err := c.replicas(); err != nil {
+		return err
+	}
+	if !c.embedded() && c.DatabaseURL == "" {
 		return usageError{errors.New("--database-url is required with --nats-url: processes on a cluster share one database")}
 	}
-	_, err := c.replicas()
-	return err
+	if c.PublicURL != "" {
+		if _, err := httpsig.NewVerifier(publicURL(c.PublicURL, ""), 1); err != nil {
+			return usageError{fmt.Errorf("--public-url: %w", err)}
+		}
+	}
+	return c.validateKeys()
+}
+
+// validateKeys reads the keys that must be there already.
+func (c *serveCommand) validateKeys() error {
+	if c.has(roleAPI) && (!c.embedded() || c.SessionKeyFile != "") {
+		if _, err := c.sessionKey(c.placeSettings); err != nil {
+			return err
+		}
+	}
+	if (c.has(roleAPI) || c.has(roleRelay)) && (!c.embedded() || c.SecretKeyFile != "") {
+		if _, err := c.sealKey(c.placeSettings); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *serveCommand) limits() domain.OwnerLimits {
@@ -82,67 +97,59 @@ func (c *serveCommand) limits() domain.OwnerLimits {
 	return l
 }
 
+// Help is shown below the flags.
+func (serveCommand) Help() string {
+	return `Without --nats-url and --database-url it runs both itself, in the data directory.
+
+Example: claimledger serve --data-dir /var/lib/claimledger --public-url https://ledger.example.com`
+}
+
 // Run serves until the context ends, and stops in order.
-func (c *serveCommand) Run(w *world) (err error) {
+func (c *serveCommand) Run(w *world) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
 	logger := c.logger(w.stderr)
-	if err := makeDataDir(c.DataDir); err != nil {
-		return err
-	}
-	// First, because it is the likeliest thing to be taken, and nothing is started yet.
+	// First, because it is the likeliest thing to be taken, and nothing is touched yet.
 	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", c.Listen, err)
 	}
-	defer listener.Close()
 	if c.PublicURL == "" {
 		c.Listen = listener.Addr().String() // port 0 was a request for any
 	}
-
+	quit, stopNew := context.WithCancel(w.ctx)
+	defer stopNew()
 	n := &node{
 		serveCommand: c, log: logger, metrics: prometheus.NewRegistry(),
-		router: api.NewRouter(), health: &health{roles: c.Roles},
+		router: api.NewRouter(), health: &health{roles: c.Roles}, quit: quit,
 	}
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	ctx, cancel := context.WithCancel(w.ctx)
-	defer func() {
-		cancel()
-		err = errors.Join(err, n.stop())
-	}()
-	if err := n.start(ctx); err != nil {
-		if w.ctx.Err() != nil {
-			return nil // told to stop while starting
-		}
-		return err
-	}
-	logger.Info("serving", "listen", c.Listen, "public_url", publicURL(c.PublicURL, c.Listen), "roles", c.Roles, "version", version())
-	return serveHTTP(w.ctx, listener, n.router, logger)
-}
+	front := listen(listener, n.health.starting(n.metrics), logger)
 
-// serveHTTP serves until ctx ends, and then lets the requests in flight finish.
-func serveHTTP(ctx context.Context, listener net.Listener, handler http.Handler, logger *slog.Logger) error {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
-		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
+	// What the requests in flight rest on goes on until they are answered, though the
+	// process was told to stop; while it starts, there are none.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
+	defer cancel()
+	starting := context.AfterFunc(w.ctx, cancel)
+	err = n.start(ctx)
+	starting()
+	switch {
+	case err == nil:
+		n.health.started.Store(true)
+		front.turnTo(n.router)
+		logger.Info("serving", "listen", c.Listen, "public_url", publicURL(c.PublicURL, c.Listen), "roles", c.Roles, "version", version())
+		err = front.serve(w.ctx)
+	case w.ctx.Err() != nil:
+		err = nil // told to stop while starting
 	}
 	logger.Info("stopping")
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
-		logger.Warn("requests in flight were cut off", "error", err)
-		return server.Close()
-	}
-	return nil
+	stopping, done := context.WithTimeout(context.WithoutCancel(w.ctx), stopTimeout)
+	defer done()
+	stopNew()
+	front.drain(stopping)
+	cancel()
+	return errors.Join(err, n.stop(stopping))
 }
 
 // node is a running process: what was started, to be stopped in the reverse order.
@@ -152,6 +159,7 @@ type node struct {
 	metrics *prometheus.Registry
 	router  *api.Router
 	health  *health
+	quit    context.Context // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup
 	closers []func(context.Context) error
@@ -169,9 +177,7 @@ func (n *node) work(ctx context.Context, name string, run func(context.Context) 
 func (n *node) onStop(f func(context.Context) error) { n.closers = append(n.closers, f) }
 
 // stop waits for the workers, whose context has ended, and closes what they used.
-func (n *node) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
-	defer cancel()
+func (n *node) stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { n.workers.Wait(); close(done) }()
 	var errs []error

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/claimledger/claimledger/api/commands"
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/projections"
+	"github.com/claimledger/claimledger/webhookrelay"
+)
+
+// commandsFresh tells whether decisions and verify rest on what is in the log.
+func (n *node) commandsFresh(x *commands.Executor) func(context.Context) error {
+	return func(context.Context) error {
+		if age := x.Age(); age > n.StaleAfter {
+			return domain.Errorf(domain.CodeServiceUnavailable, "The log was last read to its end %d seconds ago.", int(age.Seconds()))
+		}
+		return nil
+	}
+}
+
+// modelsFresh tells whether reads are answered from models that some projector keeps up
+// to date.
+func (n *node) modelsFresh(reader *projections.Reader) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, m := range projections.Models() {
+			at, err := reader.At(ctx, m.Name)
+			switch {
+			case err != nil:
+				return err
+			case at.Age == projections.NeverFresh:
+				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s is being built.", m.Name)
+			case at.Age > n.StaleAfter:
+				return behind(m.Name, at.Age)
+			}
+		}
+		return nil
+	}
+}
+
+func behind(model string, age time.Duration) error {
+	return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s is %d seconds behind the ledger.", model, int(age.Seconds()))
+}
+
+// projectorsWork tells whether this process's projectors can do what they are there for.
+func (n *node) projectorsWork(projectors *projections.Projectors) func(context.Context) error {
+	return func(context.Context) error {
+		for _, s := range projectors.Status() {
+			lag := time.Duration(s.LagSeconds * float64(time.Second))
+			switch {
+			case s.Stopped != "":
+				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s has stopped at position %d: %s", s.Model, s.Position, s.Stopped)
+			case s.Waiting != "":
+				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s waits at position %d; the log of this process says why.", s.Model, s.Position)
+			case s.Active && lag > n.StaleAfter:
+				return behind(s.Model, lag)
+			}
+		}
+		return nil
+	}
+}
+
+// relayWorks tells whether this process's relay can do what it is there for.
+func (n *node) relayWorks(relay *webhookrelay.Relay) func(context.Context) error {
+	return func(context.Context) error {
+		s := relay.Status()
+		broken := func(format string, args ...any) error {
+			return &domain.Error{Code: domain.CodeServiceUnavailable, Message: fmt.Sprintf(format, args...), Err: s.AssignerErr}
+		}
+		switch {
+		case s.Assigner == webhookrelay.AssignerStopped:
+			return broken("Deliveries are no longer assigned after position %d; the log of this process says why.", s.Position)
+		case s.Assigner == webhookrelay.AssignerWaiting:
+			return broken("Deliveries are not assigned for now, after position %d; the log of this process says why.", s.Position)
+		case s.DelivererErr != nil:
+			return broken("Deliveries cannot be read or written for now; the log of this process says why.")
+		case s.Behind > n.StaleAfter:
+			return broken("Deliveries are assigned up to position %d of %d.", s.Position, s.Last)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/webhookrelay/signature"
+)
+
+// hooks is a webhook's endpoint that believes nothing that is not signed.
+type hooks struct {
+	t      testing.TB
+	url    string
+	secret string
+
+	mu       sync.Mutex
+	received map[string]*hook // by event
+	arrivals int
+	wrong    error // the first thing that should not have come
+	headers  []http.Header
+	moved    chan struct{}
+}
+
+// hook is an event as it was delivered.
+type hook struct {
+	ID       string `json:"id"`
+	Event    string `json:"event"`
+	Sequence int    `json:"sequence"`
+	Data     struct {
+		ClaimID string `json:"claim_id"`
+	} `json:"data"`
+	body string
+}
+
+func newHooks(t testing.TB) *hooks {
+	var raw [32]byte
+	rand.Read(raw[:])
+	h := &hooks{t: t, secret: domain.FormatWebhookSecret(raw), received: map[string]*hook{}}
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	h.url = server.URL + "/hook"
+	return h
+}
+
+func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil { // the sender was killed in the middle; it sends again
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.take(r.Header, body); err != nil && h.wrong == nil {
+		h.wrong = err
+	}
+	if h.moved != nil {
+		close(h.moved)
+		h.moved = nil
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (h *hooks) take(header http.Header, body []byte) error {
+	h.arrivals++
+	h.headers = append(h.headers, header)
+	got := &hook{body: string(body)}
+	if err := json.Unmarshal(body, got); err != nil {
+		return err
+	}
+	if before := h.received[got.ID]; before != nil && before.body != got.body {
+		return fmt.Errorf("event %s came as %s and as %s", got.ID, before.body, got.body)
+	}
+	h.received[got.ID] = got
+	if header.Get("Webhook-Id") != got.ID || header.Get("X-Sigilum-Event") != got.Event {
+		return fmt.Errorf("event %s has the headers %v", got.ID, header)
+	}
+	return errors.Join(
+		signature.Verify(header, body, []string{h.secret}, time.Now(), signature.DefaultTolerance),
+		signature.VerifyBody(header, body, []string{h.secret}),
+	)
+}
+
+// await waits until events of a kind have come for all these claims.
+func (h *hooks) await(within time.Duration, event string, claims []string) {
+	h.t.Helper()
+	end := time.After(within)
+	for {
+		missing, moved := h.missing(event, claims)
+		if missing == "" {
+			return
+		}
+		select {
+		case <-moved:
+		case <-end:
+			h.t.Fatalf("no %s came for %s within %s", event, missing, within)
+		}
+	}
+}
+
+// missing names a claim for which none has come, and gives a channel that is closed
+// when something does.
+func (h *hooks) missing(event string, claims []string) (claim string, moved <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.moved == nil {
+		h.moved = make(chan struct{})
+	}
+	came := map[string]bool{}
+	for _, got := range h.received {
+		if got.Event == event {
+			came[got.Data.ClaimID] = true
+		}
+	}
+	for _, claim := range claims {
+		if !came[claim] {
+			return claim, h.moved
+		}
+	}
+	return "", h.moved
+}
+
+// check makes sure that all that came was signed, and that the sequence of what came
+// has no gap and no repeat. It says how many events came and how often.
+func (h *hooks) check() (events, arrivals int) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.wrong != nil {
+		h.t.Error(h.wrong)
+	}
+	at := map[int]string{}
+	for id, got := range h.received {
+		if other := at[got.Sequence]; other != "" {
+			h.t.Errorf("events %s and %s both have the sequence %d", id, other, got.Sequence)
+		}
+		at[got.Sequence] = id
+	}
+	for n := 1; n <= len(h.received); n++ {
+		if at[n] == "" {
+			h.t.Errorf("of %d events, none has the sequence %d", len(h.received), n)
+		}
+	}
+	return len(h.received), h.arrivals
+}
