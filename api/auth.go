@@ -39,8 +39,10 @@ func (s *Server) login(c *call) (action, error) {
 		if !ok {
 			return answer{}, errBadLoginLink
 		}
-		if s.namespaceExists(ctx, namespace) != nil {
+		if err := s.namespaceExists(ctx, namespace); domain.ErrorCode(err) == domain.CodeNotFound {
 			return answer{}, errBadLoginLink
+		} else if err != nil {
+			return answer{}, err
 		}
 		sessionID := newUUID()
 		expires := s.config.Now().UTC().Add(SessionLifetime).Truncate(time.Second)
@@ -105,6 +107,7 @@ var loginHTML []byte
 // scanner or a preview cannot; and the token stands behind the #, which no browser
 // sends to a server, so that it is in nobody's log.
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(requestIDHeader, requestID(r))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", loginCSP)

@@ -68,7 +68,7 @@ func (s *Server) submit(c *call) (action, error) {
 		return s.once(c, func() (answer, error) {
 			a, result, err := s.commands.Claims(ctx, domain.CanonicalNamespace(namespace), cmd, commands.Meta{Actor: actor, Ref: ref})
 			if err != nil {
-				return answer{}, err
+				return answer{position: result.Position}, err
 			}
 			status := http.StatusOK
 			if a.Created {
@@ -189,7 +189,7 @@ func (s *Server) decision(c *call, f *fields, name string, command func(id strin
 			err = s.elsewhere(ctx, id, err)
 		}
 		if err != nil {
-			return answer{}, err
+			return answer{position: result.Position}, err
 		}
 		return answer{body: render(a), position: result.Position}, nil
 	}, nil
@@ -249,10 +249,10 @@ func (s *Server) getClaim(c *call) (action, error) {
 		}
 		claim, at, err := s.config.Reads.Claim(ctx, c.path("claim"))
 		if err != nil {
-			return answer{}, err
+			return answer{position: at.Position}, err
 		}
 		if claim.Namespace != c.owner.namespace {
-			return answer{}, errOtherOwner
+			return answer{position: at.Position}, errOtherOwner
 		}
 		return answer{body: renderClaim(claim), position: at.Position}, nil
 	}, nil

@@ -112,7 +112,7 @@ func (s *Server) handle(e endpoint) http.Handler {
 		defer cancel()
 		a, err := s.serve(ctx, w, c, e)
 		if err != nil {
-			status = s.refuse(w, c, e, err)
+			status = s.refuse(w, c, e, a, err)
 			return
 		}
 		status = s.render(w, c, a)
@@ -230,8 +230,14 @@ func matches(header, etag string) bool {
 	return false
 }
 
-func (s *Server) refuse(w http.ResponseWriter, c *call, e endpoint, err error) int {
+// refuse answers with an error, and with the position of the state that the refusal
+// rests on, where it rests on one.
+func (s *Server) refuse(w http.ResponseWriter, c *call, e endpoint, a answer, err error) int {
 	w.Header().Set("Cache-Control", "no-store")
+	// Without the means to answer there is no state that the answer rests on.
+	if a.position > 0 && statuses[domain.ErrorCode(err)] < http.StatusInternalServerError {
+		w.Header().Set(positionHeader, strconv.FormatUint(a.position, 10))
+	}
 	status := writeError(w, c.id, err)
 	level := slog.LevelDebug
 	if status >= http.StatusInternalServerError {

@@ -144,6 +144,9 @@ func decided(t *testing.T, s *service, a *agent, id, verb, becomes string) {
 func refusedAsConflict(t *testing.T, s *service, id, verb, status string) {
 	t.Helper()
 	r := s.refused(409, domain.CodeConflict, "POST", "/v1/claims/"+id+"/"+verb, nil)
+	if r.position() != s.last() {
+		t.Errorf("the refusal of %s rests on position %d, and the log is at %d", verb, r.position(), s.last())
+	}
 	if !strings.Contains(r.text("error"), status) {
 		t.Errorf("%s of a claim that is %s: the error is %q", verb, status, r.text("error"))
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
 )
@@ -81,9 +82,10 @@ func (s *service) seed(n int) []string {
 		for range min(100, n-len(ids)) {
 			id := "claim_" + strings.ToLower(newID())
 			ids = append(ids, id)
+			key := domain.HashOf([]byte(id)) // of a key's size; nobody signs with it
 			payloads = append(payloads, domain.ClaimSubmitted{
 				ClaimID: id, ServiceID: s.id, ServiceNamespace: s.namespace, Service: s.slug,
-				PublicKey: "ed25519:" + id, AgentIP: "203.0.113.45", Nonce: id, Signer: s.namespace, SignatureNonce: id,
+				PublicKey: httpsig.FormatKey(key[:]), AgentIP: "203.0.113.45", Nonce: id, Signer: s.namespace, SignatureNonce: id,
 			})
 		}
 		basis := &domain.Basis{RegistryVersion: 1, Limits: domain.Limits{MaxPending: n, MaxAgents: 1, MaxServices: 1}}

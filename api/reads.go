@@ -128,13 +128,10 @@ func (s *Server) claimEvents(c *call) (action, error) {
 		}
 		events, at, err := s.config.Reads.ClaimEvents(ctx, c.path("claim"))
 		if err != nil {
-			return answer{}, err
-		}
-		if len(events) == 0 {
-			return answer{}, domain.Errorf(domain.CodeNotFound, "There is no claim %s.", c.path("claim"))
+			return answer{position: at.Position}, err
 		}
 		if events[0].Namespace != c.owner.namespace {
-			return answer{}, errOtherOwner
+			return answer{position: at.Position}, errOtherOwner
 		}
 		list := make([]historyEvent, len(events))
 		for i, e := range events {
@@ -221,7 +218,7 @@ func (s *Server) getNamespace(c *call) (action, error) {
 		return s.once(c, func() (answer, error) {
 			n, at, err := s.config.Reads.Namespace(ctx, name)
 			if err != nil {
-				return answer{}, err
+				return answer{position: at.Position}, err
 			}
 			return answer{position: at.Position, body: namespaceBody{
 				DID: n.DID, Namespace: n.Name, Owner: n.Owner,

@@ -7,10 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/claimledger/claimledger/api/commands"
@@ -177,75 +175,4 @@ func (s *Server) Routes(r *Router) {
 		r.Handle(e.method, e.path, s.handle(e))
 	}
 	r.Handle("GET", loginPath, http.HandlerFunc(s.loginPage))
-}
-
-// Router finds the handler of a path. A path leads to a handler only in its plain
-// form: nothing is unescaped, cleaned or redirected, so that whatever checks a path
-// before (a proxy, say) has seen the same one.
-type Router struct {
-	mux *mux.Router
-}
-
-// NewRouter makes a Router without routes.
-func NewRouter() *Router {
-	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true)}
-	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.Refuse(w, req, domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
-	})
-	r.mux.MethodNotAllowedHandler = http.HandlerFunc(r.methodNotAllowed)
-	return r
-}
-
-// Handle adds a handler. HEAD goes where GET goes.
-func (r *Router) Handle(method, path string, h http.Handler) {
-	methods := []string{method}
-	if method == http.MethodGet {
-		methods = append(methods, http.MethodHead)
-	}
-	r.mux.Handle(path, h).Methods(methods...)
-}
-
-// ServeHTTP answers a request.
-func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	r.mux.ServeHTTP(w, req)
-}
-
-// Refuse answers with an error, as the API does.
-func (r *Router) Refuse(w http.ResponseWriter, req *http.Request, err error) {
-	id := requestID(req)
-	w.Header().Set(requestIDHeader, id)
-	writeError(w, id, err)
-}
-
-// methodNotAllowed answers 405 with the methods that the path has (RFC 9110, 15.5.6),
-// and OPTIONS with the same.
-func (r *Router) methodNotAllowed(w http.ResponseWriter, req *http.Request) {
-	allow := append(r.allowed(req), http.MethodOptions)
-	slices.Sort(allow)
-	w.Header().Set("Allow", strings.Join(allow, ", "))
-	if req.Method == http.MethodOptions {
-		w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	r.Refuse(w, req, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
-}
-
-// allowed asks the router itself which methods a path has, so that the answer is
-// about the same route that would be taken.
-func (r *Router) allowed(req *http.Request) []string {
-	var allow []string
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
-		probe := req.Clone(req.Context())
-		probe.Method = method
-		var match mux.RouteMatch
-		if r.mux.Match(probe, &match) && match.MatchErr == nil {
-			allow = append(allow, method)
-		}
-	}
-	return allow
 }

@@ -46,7 +46,7 @@ func (s *Server) registry(c *call, name string, status int, cmd domain.RegistryC
 	return func(ctx context.Context) (answer, error) {
 		a, result, err := s.commands.Registry(ctx, c.owner.namespace, cmd, commands.Meta{Actor: actor, Ref: ref})
 		if err != nil {
-			return answer{}, err
+			return answer{position: result.Position}, err
 		}
 		body, err := render(a, result)
 		return answer{status: status, position: result.Position, body: body}, err
@@ -137,7 +137,7 @@ func list[M, B any](s *Server, c *call, name string, load func(ctx context.Conte
 		}
 		rows, total, at, err := load(ctx, limit, offset)
 		if err != nil {
-			return answer{}, err
+			return answer{position: at.Position}, err
 		}
 		bodies, err := render(ctx, rows)
 		if err != nil {
@@ -178,7 +178,7 @@ func (s *Server) getService(c *call) (action, error) {
 		}
 		m, at, err := s.config.Reads.Service(ctx, c.owner.namespace, c.path("service"))
 		if err != nil {
-			return answer{}, err
+			return answer{position: at.Position}, err
 		}
 		return answer{body: renderServiceModel(m), position: at.Position}, nil
 	}, nil

@@ -168,11 +168,11 @@ func (s *Server) getWebhook(c *call) (action, error) {
 		}
 		all, at, err := s.config.Reads.Webhooks(ctx, c.owner.namespace, c.path("service"))
 		if err != nil {
-			return answer{}, err
+			return answer{position: at.Position}, err
 		}
 		i := slices.IndexFunc(all, func(w projections.Webhook) bool { return w.ID == c.path("webhook") })
 		if i < 0 {
-			return answer{}, domain.Errorf(domain.CodeNotFound, "There is no webhook %s.", c.path("webhook"))
+			return answer{position: at.Position}, domain.Errorf(domain.CodeNotFound, "There is no webhook %s.", c.path("webhook"))
 		}
 		bodies, err := s.renderWebhooks(ctx, all[i:i+1])
 		if err != nil {

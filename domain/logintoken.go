@@ -18,5 +18,5 @@ func LoginTokenNamespace(token string) (string, bool) {
 	}
 	// A namespace has no underscore.
 	namespace, secret, ok := strings.Cut(rest, "_")
-	return namespace, ok && secret != "" && ValidNamespace(namespace)
+	return namespace, ok && secret != "" && ValidNamespace(namespace) && CanonicalNamespace(namespace) == namespace
 }

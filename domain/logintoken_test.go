@@ -9,7 +9,7 @@ func TestLoginTokenNamesItsNamespace(t *testing.T) {
 			t.Errorf("%s: %s, %t", namespace, got, ok)
 		}
 	}
-	for _, bad := range []string{"", "login_", "login_acme", "login_acme_", "login__secret", "login_a_secret", "acme_secret", "LOGIN_acme_secret", "login_a.b.c_secret"} {
+	for _, bad := range []string{"", "login_", "login_acme", "login_acme_", "login__secret", "login_a_secret", "acme_secret", "LOGIN_acme_secret", "login_Acme_secret", "login_a.b.c_secret"} {
 		if got, ok := LoginTokenNamespace(bad); ok {
 			t.Errorf("%q: %s", bad, got)
 		}

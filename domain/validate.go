@@ -25,13 +25,16 @@ const (
 	MaxEmail                   = 254 // RFC 5321, 4.5.3.1.3, less the angle brackets
 )
 
+// maxViolations is as many as anyone reads. A body can name tens of thousands of fields.
+const maxViolations = 100
+
 // Violations collects what is wrong with a request, one entry a field.
 type Violations struct{ fields []FieldError }
 
 // Add records that a field is wrong, unless that is known: what was found first says
 // it best.
 func (v *Violations) Add(field, message string) {
-	if slices.ContainsFunc(v.fields, func(f FieldError) bool { return f.Field == field }) {
+	if len(v.fields) >= maxViolations || slices.ContainsFunc(v.fields, func(f FieldError) bool { return f.Field == field }) {
 		return
 	}
 	v.fields = append(v.fields, FieldError{Field: field, Message: message})

@@ -32,6 +32,10 @@ const (
 type EmbeddedConfig struct {
 	Dir    string // made with mode 0700 if missing; for one process at a time
 	Logger *slog.Logger
+
+	// Brief says that the server is there for one short command: nobody else is told
+	// how to reach it, who would lose it in the middle of a command of its own.
+	Brief bool
 }
 
 // Embedded is a NATS server within this process, on a store of its own, which
@@ -41,6 +45,7 @@ type EmbeddedConfig struct {
 type Embedded struct {
 	dir      string
 	logger   *slog.Logger
+	brief    bool
 	server   *server.Server
 	lock     *os.File
 	password string
@@ -59,7 +64,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{dir: cfg.Dir, logger: cfg.Logger, lock: lock, password: newPassword()}
+	e := &Embedded{dir: cfg.Dir, logger: cfg.Logger, brief: cfg.Brief, lock: lock, password: newPassword()}
 	if err := e.start(); err != nil {
 		return nil, errors.Join(err, e.Stop())
 	}
@@ -87,6 +92,9 @@ func (e *Embedded) start() error {
 	}
 	if !e.server.ReadyForConnections(readyTimeout) {
 		return fmt.Errorf("the embedded NATS server in %s is not ready after %v", e.dir, readyTimeout)
+	}
+	if e.brief {
+		return nil
 	}
 	operator.URL = e.server.ClientURL()
 	if err := writeOperatorFile(e.dir, operator); err != nil {

@@ -124,6 +124,19 @@ func TestOperatorFile(t *testing.T) {
 	}
 }
 
+// A server that is there for a short command tells nobody how to reach it.
+func TestBriefServerIsNotShared(t *testing.T) {
+	dir := t.TempDir()
+	e, err := eventstore.StartEmbedded(eventstore.EmbeddedConfig{Dir: dir, Logger: logtest.Logger(t), Brief: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Stop()
+	if access, err := eventstore.ReadOperatorFile(dir); !errors.Is(err, eventstore.ErrNotRunning) {
+		t.Errorf("%+v, %v", access, err)
+	}
+}
+
 func TestStartSaysWhatIsWrongWithTheDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

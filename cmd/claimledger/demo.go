@@ -76,12 +76,13 @@ func (c *demoCommand) startOwn(ctx context.Context, w *world) (stop func(), err 
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(dir, dataDirMode); err != nil { // it is ours: MkdirTemp made it just now
-		return nil, err
+	err = os.Chmod(dir, dataDirMode) // it is ours: MkdirTemp made it just now
+	var free net.Listener
+	if err == nil {
+		free, err = (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	}
-	free, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	c.Listen, c.PublicURL, c.DataDir = free.Addr().String(), "", dir
 	free.Close()
@@ -106,6 +107,9 @@ func (c *demoCommand) startOwn(ctx context.Context, w *world) (stop func(), err 
 		case err := <-ended:
 			cancel()
 			os.RemoveAll(dir)
+			if err == nil { // it was told to stop
+				err = ctx.Err()
+			}
 			return nil, fmt.Errorf("the demo's ledger did not start: %w", err)
 		case <-time.After(statusPoll):
 		}

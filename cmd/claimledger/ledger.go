@@ -70,7 +70,7 @@ func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Log
 		return nil, nil, err
 	}
 	giveUp := time.Now().Add(lockPatience)
-	server, err := p.startNATS(logger)
+	server, err := p.startNATS(!alone, logger)
 	for isLocked(err) && (!alone || time.Now().Before(giveUp)) {
 		// The other process may be a ledger on its way up, and not reachable yet, or one
 		// on its way down, or a short command of the operator's.
@@ -82,7 +82,7 @@ func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Log
 		if sleep(ctx, lockInterval) != nil {
 			return nil, nil, err
 		}
-		server, err = p.startNATS(logger)
+		server, err = p.startNATS(!alone, logger)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -94,8 +94,8 @@ func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Log
 	return nc, server.Stop, nil
 }
 
-func (p placeSettings) startNATS(logger *slog.Logger) (*eventstore.Embedded, error) {
-	return eventstore.StartEmbedded(eventstore.EmbeddedConfig{Dir: p.natsDir(), Logger: logger})
+func (p placeSettings) startNATS(brief bool, logger *slog.Logger) (*eventstore.Embedded, error) {
+	return eventstore.StartEmbedded(eventstore.EmbeddedConfig{Dir: p.natsDir(), Logger: logger, Brief: brief})
 }
 
 func isLocked(err error) bool {

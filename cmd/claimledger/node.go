@@ -12,6 +12,7 @@ import (
 
 	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/commands"
+	"github.com/claimledger/claimledger/api/openapi"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
 	"github.com/claimledger/claimledger/projections"
@@ -279,6 +280,9 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		return fmt.Errorf("--public-url: %w", err)
 	}
 	server.Routes(n.router)
+	if err := openapi.Routes(n.router, publicURL(n.PublicURL, n.Listen)); err != nil {
+		return err
+	}
 	n.work(ctx, "use of keys", func(ctx context.Context) error { server.Run(ctx); return nil })
 	n.work(n.quit, "clock", func(ctx context.Context) error { return n.expire(ctx, reader, x) })
 	return nil

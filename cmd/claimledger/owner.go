@@ -62,7 +62,7 @@ func (o operatorSettings) registry(w *world, namespace string, cmd domain.Regist
 	defer cancel()
 	x, err := executor(ctx, stream, logger)
 	if err != nil {
-		return err
+		return forPerson(err)
 	}
 	answer, result, err := x.Registry(ctx, namespace, cmd, commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: name}})
 	if err != nil {

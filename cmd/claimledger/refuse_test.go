@@ -40,6 +40,7 @@ func TestPortInUse(t *testing.T) {
 
 // A data directory is one process's, and stays what it is when another tries.
 func TestDataDirectoryTrouble(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
 	p := serve(t, "--data-dir", dir, "--listen", "127.0.0.1:0")
 	c := newClient(t, p.address)
@@ -74,6 +75,7 @@ func TestDataDirectoryTrouble(t *testing.T) {
 // What a process needs elsewhere and that somebody has to set right ends it; it does not
 // try for ever.
 func TestExternalTrouble(t *testing.T) {
+	t.Parallel()
 	e := newExternal(t)
 	refusesToServe(t, []string{"claimledger setup"}, e.flags(roleAPI, "127.0.0.1:0")...)
 	e.setup()

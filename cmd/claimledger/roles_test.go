@@ -59,6 +59,7 @@ func (a *apart) shows(position uint64) {
 var roles = []string{roleAPI, roleProjector, roleRelay}
 
 func TestRolesInProcessesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	e := newExternal(t)
 	e.setup()
 	if out := e.setup(); !strings.Contains(out, "streams are ready") {
@@ -127,6 +128,9 @@ func (a *apart) withoutNATS(t *testing.T) {
 	a.expect(200, "GET", "/v1/namespaces/acme/claims", nil, a.asOwner)
 	for _, role := range roles {
 		a.ready(role).awaitStatus("unready")
+	}
+	if r := run(t, "status", "--listen", a.at[roleAPI]); r.code != exitFailure || !strings.HasPrefix(r.out, "unready\n") || !strings.Contains(r.err, "not ready") {
+		t.Errorf("status without NATS ended with %d: %s%s", r.code, r.out, r.err)
 	}
 	a.startNATS()
 	for _, role := range roles {

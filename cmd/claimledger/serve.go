@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +43,7 @@ type serveCommand struct {
 	StaleAfter          time.Duration   `default:"30s" help:"How long this node authorizes on what it knows when it is cut off from the log." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
+	CORSOrigins         []string        `name:"cors-origins" help:"Origins whose pages may call the API from a browser, such as https://console.example." placeholder:"ORIGIN,…"`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
@@ -59,6 +62,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--stale-after must be longer than nothing")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
+	case slices.ContainsFunc(c.CORSOrigins, func(o string) bool { return !isOrigin(o) }):
+		return usageError{errors.New("--cors-origins takes origins such as https://console.example, without a path")}
 	case c.RateLimitKey < 0 || c.RateLimitAddress < 0:
 		return usageError{errors.New("--rate-limit-key and --rate-limit-address must not be negative")}
 	}
@@ -89,6 +94,12 @@ func (c *serveCommand) validateKeys() error {
 		}
 	}
 	return nil
+}
+
+// isOrigin tells whether a text is an origin as browsers write it (RFC 6454, 6.2).
+func isOrigin(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && text == u.Scheme+"://"+strings.ToLower(u.Host)
 }
 
 func (c *serveCommand) limits() domain.OwnerLimits {
@@ -124,6 +135,7 @@ func (c *serveCommand) Run(w *world) error {
 		serveCommand: c, log: logger, metrics: prometheus.NewRegistry(),
 		router: api.NewRouter(), health: &health{roles: c.Roles}, quit: quit,
 	}
+	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	front := listen(listener, n.health.starting(n.metrics), logger)
 

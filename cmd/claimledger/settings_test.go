@@ -105,7 +105,8 @@ func TestBadSettings(t *testing.T) {
 		{nil, nil, "expected one of"},
 	}
 	for _, test := range tests {
-		t.Run(strings.Join(append(test.env, test.args...), " ")[:min(60, len(strings.Join(append(test.env, test.args...), " ")))], func(t *testing.T) {
+		line := strings.Join(append(test.env, test.args...), " ")
+		t.Run(line[:min(60, len(line))], func(t *testing.T) {
 			args := test.args
 			if len(args) > 0 && args[0] == "serve" {
 				args = append(slices.Clone(args), "--data-dir", dir+"/data", "--listen", "127.0.0.1:0")

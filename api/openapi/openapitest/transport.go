@@ -13,8 +13,12 @@ import (
 	"testing/iotest"
 )
 
-// maxKept is how much of a request's body is looked at, far more than the API takes.
-const maxKept = 1 << 20
+const (
+	// maxKept is how much of a request's body is looked at, far more than the API takes.
+	maxKept = 1 << 20
+	// maxShown is how much of an answer a failure shows.
+	maxShown = 2 << 10
+)
 
 // Transport checks every exchange that goes through base (nil: the default one) as
 // Check does, and fails the test with what it finds. It may be used by any number of
@@ -51,7 +55,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w.Body = io.NopCloser(bytes.NewReader(body))
 	if err := Check(r, sent.bytes(), w, body); err != nil {
-		t.t.Errorf("%s %s: %d\n%v\n%s", r.Method, r.URL.RequestURI(), w.StatusCode, err, body)
+		t.t.Errorf("%s %s: %d\n%v\n%s", r.Method, r.URL.RequestURI(), w.StatusCode, err, body[:min(len(body), maxShown)])
 	}
 	return w, nil
 }

@@ -1,0 +1,120 @@
+package api
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/claimledger/claimledger/domain"
+)
+
+// Router finds the handler of a path. A path leads to a handler only in its plain
+// form: nothing is unescaped, cleaned or redirected, so that whatever checks a path
+// before (a proxy, say) has seen the same one.
+type Router struct {
+	mux     *mux.Router
+	origins []string
+}
+
+// NewRouter makes a Router without routes.
+func NewRouter() *Router {
+	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.Refuse(w, req, domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
+	})
+	r.mux.MethodNotAllowedHandler = http.HandlerFunc(r.methodNotAllowed)
+	return r
+}
+
+// Handle adds a handler. HEAD goes where GET goes.
+func (r *Router) Handle(method, path string, h http.Handler) {
+	methods := []string{method}
+	if method == http.MethodGet {
+		methods = append(methods, http.MethodHead)
+	}
+	r.mux.Handle(path, h).Methods(methods...)
+}
+
+// ServeHTTP answers a request.
+func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	if len(r.origins) > 0 {
+		r.share(w, req)
+	}
+	r.mux.ServeHTTP(w, req)
+}
+
+// What pages of allowed origins may send and see. A session's cookie is not among it:
+// such pages send a token or a key.
+const (
+	sharedHeaders = "Authorization, Content-Type, X-Sigma-ApiKey, X-Request-ID, Idempotency-Key, If-None-Match, Ledger-Min-Position, " +
+		"Signature, Signature-Input, Content-Digest, Sigilum-Namespace, Sigilum-Subject, Sigilum-Agent-Id, Sigilum-Agent-Key, " +
+		"Sigilum-Agent-Cert, X-Sigilum-Claim-Binding"
+	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID"
+	// preflightAge is how long a browser may remember the answer to a preflight, in
+	// seconds.
+	preflightAge = "600"
+)
+
+// AllowOrigins lets pages of other origins call the API from a browser, as the Fetch
+// standard has it (CORS protocol). An origin is scheme://host, with the port where it
+// is not the scheme's own.
+func (r *Router) AllowOrigins(origins []string) { r.origins = origins }
+
+// share tells a browser whether a page of another origin may see the answer.
+func (r *Router) share(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	origin := req.Header.Get("Origin")
+	if !slices.Contains(r.origins, origin) {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", shownHeaders)
+	if req.Method == http.MethodOptions && req.Header.Get("Access-Control-Request-Method") != "" {
+		h.Set("Access-Control-Allow-Methods", strings.Join(r.allowed(req), ", "))
+		h.Set("Access-Control-Allow-Headers", sharedHeaders)
+		h.Set("Access-Control-Max-Age", preflightAge)
+	}
+}
+
+// Refuse answers with an error, as the API does.
+func (r *Router) Refuse(w http.ResponseWriter, req *http.Request, err error) {
+	id := requestID(req)
+	w.Header().Set(requestIDHeader, id)
+	writeError(w, id, err)
+}
+
+// methodNotAllowed answers 405 with the methods that the path has (RFC 9110, 15.5.6),
+// and OPTIONS with the same.
+func (r *Router) methodNotAllowed(w http.ResponseWriter, req *http.Request) {
+	allow := append(r.allowed(req), http.MethodOptions)
+	slices.Sort(allow)
+	w.Header().Set("Allow", strings.Join(allow, ", "))
+	if req.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	r.Refuse(w, req, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
+}
+
+// allowed asks the router itself which methods a path has, so that the answer is
+// about the same route that would be taken.
+func (r *Router) allowed(req *http.Request) []string {
+	var allow []string
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+		probe := req.Clone(req.Context())
+		probe.Method = method
+		var match mux.RouteMatch
+		if r.mux.Match(probe, &match) && match.MatchErr == nil {
+			allow = append(allow, method)
+		}
+	}
+	return allow
+}
