@@ -164,7 +164,7 @@ func (r *reply) check(method string) {
 		}
 	}
 	switch {
-	case method == http.MethodHead || method == http.MethodOptions || r.status == http.StatusNotModified:
+	case method == http.MethodHead || r.status == http.StatusNoContent || r.status == http.StatusNotModified:
 		if len(r.body) > 0 {
 			r.t.Errorf("%s: an answer without a body has %q", r.what, r.body)
 		}

@@ -94,10 +94,12 @@ func (r *Router) Refuse(w http.ResponseWriter, req *http.Request, err error) {
 // methodNotAllowed answers 405 with the methods that the path has (RFC 9110, 15.5.6),
 // and OPTIONS with the same.
 func (r *Router) methodNotAllowed(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set(requestIDHeader, requestID(req))
 	allow := append(r.allowed(req), http.MethodOptions)
 	slices.Sort(allow)
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	if req.Method == http.MethodOptions {
+		w.Header().Set(requestIDHeader, requestID(req))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/claimledger/claimledger/api/httpsig"
+	"github.com/claimledger/claimledger/api/openapi/openapitest"
 )
 
 // client speaks to one ledger.
@@ -26,7 +27,7 @@ type client struct {
 func newClient(t testing.TB, address string) *client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{t: t, base: "http://" + address, http: &http.Client{Transport: transport, Timeout: 15 * time.Second}}
+	return &client{t: t, base: "http://" + address, http: &http.Client{Transport: openapitest.Transport(t, transport), Timeout: 15 * time.Second}}
 }
 
 // response is an answer that has been read.

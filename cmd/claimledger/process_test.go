@@ -40,7 +40,11 @@ type process struct {
 func launch(t testing.TB, be string, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: strings.Join(append([]string{be}, args...), " "), ended: make(chan struct{})}
-	p.cmd = exec.Command(os.Args[0], args...)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.cmd = exec.Command(self, args...)
 	p.cmd.Env = append([]string{
 		beVariable + "=" + be,
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),

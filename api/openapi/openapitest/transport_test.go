@@ -83,7 +83,7 @@ func TestTransport(t *testing.T) {
 		{"an answer where there is no path", "GET /v2/services", "", 200, ok, services, "no path"},
 		{"no method", "PUT /v1/services", "", 405, map[string]string{"Content-Type": "application/json", "X-Request-ID": "r", "Allow": "GET"}, notAllowed, ""},
 		{"no method, without Allow", "PUT /v1/services", "", 405, map[string]string{"Content-Type": "application/json", "X-Request-ID": "r"}, notAllowed, "Allow"},
-		{"OPTIONS", "OPTIONS /v1/services", "", 204, map[string]string{"Allow": "GET"}, "", ""},
+		{"OPTIONS", "OPTIONS /v1/services", "", 204, map[string]string{"Allow": "GET", "X-Request-ID": "r"}, "", ""},
 		{"OPTIONS that answers", "OPTIONS /v1/services", "", 200, ok, services, "answered 200"},
 		{"headers that are too large", "GET /v1/services", "", 431, map[string]string{"Content-Type": "text/plain; charset=utf-8"}, "too large", ""},
 	}
