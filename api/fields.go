@@ -5,7 +5,9 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -48,8 +50,16 @@ func (f *fields) get(name, wanted string, v any) bool {
 		f.Add(name, "must be "+wanted)
 		return false
 	}
+	if text, ok := v.(*string); ok && strings.ContainsRune(*text, utf8.RuneError) && !namesRuneError.Match(raw) {
+		// A lone surrogate (\ud800) names no character, and is replaced in decoding.
+		f.Add(name, "must be valid Unicode")
+		return false
+	}
 	return true
 }
+
+// namesRuneError matches a text that means U+FFFD itself.
+var namesRuneError = regexp.MustCompile("\uFFFD|\\\\u[fF]{3}[dD]")
 
 // required reads a text that must be there, of a length in characters.
 func (f *fields) required(name string, least, most int) string {

@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 
 // maxConns is enough for the projectors and readers of one node; the tests' server
 // takes 100 connections in all.
-const maxConns = 12
+const maxConns = 8
 
 // clock runs with the real time, some time apart.
 type clock struct{ ahead atomic.Int64 }
@@ -74,6 +74,7 @@ type node struct {
 	public string // what this node's clients see
 	x      *commands.Executor
 	client *http.Client
+	cutOff bool // may know less than the log holds
 	stop   func()
 }
 

@@ -68,7 +68,9 @@ func overFaultyNetwork(t *testing.T) (*node, *logtest.Proxy) {
 	t.Parallel()
 	h := logtest.OnEmbedded(t)
 	l := &ledger{t: t, log: h.Log, usage: noUsage{}, db: pgtest.New(t), clock: &clock{}}
-	return l.start(func(s *settings) { s.log, s.staleAfter = h.Faulty, 30*time.Second }), h.Proxy
+	n := l.start(func(s *settings) { s.log, s.staleAfter = h.Faulty, 30*time.Second })
+	n.cutOff = true
+	return n, h.Proxy
 }
 
 // Cut off from the log, a node takes no commands, and authorizes on what it knows for

@@ -126,7 +126,7 @@ func (s *Server) judge(namespace string, v domain.Verdict) verdict {
 	switch {
 	case !s.commands.Directory().Active(namespace):
 		return verdict{Reason: reasonNamespaceInactive}
-	case v.Authorized && !s.commands.Directory().ServiceExists(v.ServiceID):
+	case v.ClaimID != "" && !s.commands.Directory().ServiceExists(v.ServiceID):
 		return verdict{Reason: reasonServiceDeleted}
 	case !v.Authorized:
 		return verdict{Reason: v.Reason}

@@ -56,6 +56,11 @@ func DefaultPolicy() Policy {
 	}
 }
 
+func (p Policy) equal(q Policy) bool {
+	return p.Limits == q.Limits && slices.Equal(p.AutoApprove.ServiceIDs, q.AutoApprove.ServiceIDs) &&
+		slices.Equal(p.AutoApprove.CIDRs, q.AutoApprove.CIDRs)
+}
+
 // Validate reports every field that is out of bounds.
 func (p Policy) Validate() error {
 	var v Violations

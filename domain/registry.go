@@ -276,3 +276,13 @@ func (r *Registry) ActiveKeys(serviceID string) int {
 	}
 	return n
 }
+
+// SealKeys are the ids of the keys that the webhooks' secrets are sealed with; one may be
+// named more than once.
+func (r *Registry) SealKeys() []string {
+	var ids []string
+	for _, w := range r.webhooks {
+		ids = append(ids, w.Secret.KeyID)
+	}
+	return ids
+}

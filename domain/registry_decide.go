@@ -303,6 +303,9 @@ func (r *Registry) changePolicy(cmd ChangePolicy) (RegistryDecision, error) {
 	if err := p.Validate(); err != nil {
 		return RegistryDecision{}, err
 	}
+	if p.equal(r.policy) {
+		return RegistryDecision{Answer: RegistryAnswer{ID: r.namespace}}, nil
+	}
 	return record(r.namespace, PolicyChanged{p})
 }
 

@@ -204,7 +204,16 @@ func TestChangePolicy(t *testing.T) {
 func TestChangePolicyHasNoNullLists(t *testing.T) {
 	h := registered(t)
 	var none []string
-	h.then(ChangePolicy{ServiceIDs: &none, CIDRs: &none}, PolicyChanged{DefaultPolicy()})
+	want := DefaultPolicy()
+	want.MaxPending = 7
+	h.then(ChangePolicy{MaxPending: new(7), ServiceIDs: &none, CIDRs: &none}, PolicyChanged{want})
+}
+
+// What changes nothing is not history.
+func TestChangePolicyToWhatItIs(t *testing.T) {
+	h := registered(t)
+	h.then(ChangePolicy{})
+	h.then(ChangePolicy{MaxPending: new(DefaultMaxPending), CIDRs: new([]string{})})
 }
 
 func TestChangePolicyBounds(t *testing.T) {

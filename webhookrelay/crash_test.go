@@ -84,6 +84,22 @@ func TestCrashBetweenSendingAndWriting(t *testing.T) {
 	}
 }
 
+// TestKilledAlone: a relay that has the database to itself does not wait for the leases
+// of the process before it, which is dead.
+func TestKilledAlone(t *testing.T) {
+	w := newWorld(t)
+	rc := w.receiver()
+	w.webhook("hook", "svc", rc.URL)
+	w.submit("claim_1", "svc")
+	dying := w.dyingRelay()
+	w.assign(dying)
+	if n, err := dying.DeliverDue(t.Context()); n != 1 || err == nil {
+		t.Errorf("%d attempts, %v", n, err)
+	}
+	w.start(w.relay(func(c *webhookrelay.Config) { c.Alone = true })) // no lease runs out: the clock stands
+	eventually(t, "it is delivered again", func() bool { return len(rc.all()) == 2 })
+}
+
 // TestLateOutcome: who comes back after his lease was given to another changes nothing.
 func TestLateOutcome(t *testing.T) {
 	w := newWorld(t)

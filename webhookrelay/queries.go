@@ -32,6 +32,8 @@ var (
 
 // What the deliverer runs.
 var (
+	//go:embed queries/free_leases.sql
+	freeLeasesSQL string
 	//go:embed queries/candidates.sql
 	candidatesSQL string
 	//go:embed queries/lock_endpoints.sql

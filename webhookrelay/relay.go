@@ -36,6 +36,9 @@ type Config struct {
 	// SealKey opens the webhooks' secrets.
 	SealKey  *domain.SealKey
 	Disabler Disabler
+	// Alone says that no other relay uses the database: then what is leased when this
+	// one starts was leased by a process that is gone.
+	Alone bool
 
 	// Retries are the waits after each failed attempt; nil means DefaultRetries. A
 	// delivery that failed once more than there are waits is dead.
@@ -70,6 +73,7 @@ type Relay struct {
 	listener  *listener
 	sampler   *sampler
 	metrics   *Metrics
+	alone     bool
 }
 
 // New makes a relay. Nothing happens before Run or one of the steps.
@@ -109,6 +113,7 @@ func New(c Config) (*Relay, error) {
 		listener: &listener{pool: c.Pool, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
+		alone:    c.Alone,
 	}, nil
 }
 
@@ -116,6 +121,9 @@ func New(c Config) (*Relay, error) {
 // then lets the attempts in flight finish, for a bounded time, and writes what came of
 // them.
 func (r *Relay) Run(ctx context.Context) error {
+	if err := r.freeLeases(ctx); err != nil {
+		return err
+	}
 	var parts sync.WaitGroup
 	parts.Go(func() { r.assigner.run(ctx) })
 	parts.Go(func() { r.upkeep.run(ctx) })
@@ -125,6 +133,27 @@ func (r *Relay) Run(ctx context.Context) error {
 	parts.Wait()
 	return ctx.Err()
 }
+
+// freeLeases lets go of what a relay held that was killed, where that can only be this
+// one's predecessor: waiting until its leases run out would keep its webhooks waiting.
+func (r *Relay) freeLeases(ctx context.Context) error {
+	for r.alone {
+		_, err := r.deliverer.pool.Exec(ctx, freeLeasesSQL)
+		if err == nil {
+			return nil
+		}
+		r.deliverer.logger.Warn("leases of the process before cannot be freed yet; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(freeInterval):
+		}
+	}
+	return nil
+}
+
+// freeInterval is the pause before trying again; the database is coming up.
+const freeInterval = time.Second
 
 // Assign reads the log from the checkpoint to its end and assigns deliveries, as a
 // single step. It says how many commits it read. Where another relay assigns, the

@@ -29,6 +29,7 @@ type boundary[S folded] struct {
 	log eventstore.Log
 
 	deciding chan struct{}
+	asking   asking
 
 	loaded chan struct{} // closed when the first load ended, well or not
 	mu     sync.RWMutex
@@ -39,7 +40,9 @@ type boundary[S folded] struct {
 }
 
 func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *boundary[S] {
-	return &boundary[S]{id: id, log: log, state: empty, deciding: make(chan struct{}, 1), loaded: make(chan struct{})}
+	b := &boundary[S]{id: id, log: log, state: empty, deciding: make(chan struct{}, 1), loaded: make(chan struct{})}
+	b.asking.ask = func(ctx context.Context) (eventstore.Head, error) { return log.Tail(ctx, id) }
+	return b
 }
 
 // lock waits for the turn to decide; the caller calls unlock when err is nil.
@@ -148,7 +151,7 @@ func (b *boundary[S]) catchUp(ctx context.Context) error {
 // The state may have moved on by itself meanwhile, which is no proof for what was seen
 // in it before.
 func (b *boundary[S]) current(ctx context.Context, head eventstore.Head) (bool, error) {
-	tail, err := b.log.Tail(ctx, b.id)
+	tail, err := b.asking.tail(ctx)
 	if err != nil {
 		return false, logError(err)
 	}

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/claimledger/claimledger/domain"
@@ -183,4 +184,16 @@ func (d *Directory) load(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	return last, d.log.ReadAll(ctx, domain.KindRegistry, 0, d.follow)
+}
+
+// SealKeys are the ids of the keys that the webhooks' secrets are sealed with.
+func (d *Directory) SealKeys() []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var ids []string
+	for _, b := range d.namespaces {
+		b.view(func(r *domain.Registry) { ids = append(ids, r.SealKeys()...) })
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }

@@ -52,6 +52,7 @@ type Executor struct {
 
 	position  atomic.Uint64 // followed up to here
 	confirmed atomic.Int64  // Unix nanoseconds of the last contact with the log's end
+	refusedAt atomic.Int64  // Unix nanoseconds of an append that failed since the last success; 0: none
 	moved     broadcast
 }
 
@@ -93,25 +94,30 @@ type Result struct {
 
 // Claims executes a command on a namespace's claims.
 func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
-	b, err := x.claimsOf(ctx, namespace)
-	if err != nil {
-		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-	}
-	if err := b.lock(ctx); err != nil {
-		return domain.ClaimAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-	}
-	defer b.unlock()
-	answer, result, err := x.decideClaims(ctx, b, namespace, cmd, meta)
+	var answer domain.ClaimAnswer
+	result, err := confirmed(ctx, func() (*boundary[*domain.Claims], decision) {
+		b, err := x.claimsOf(ctx, namespace)
+		if err == nil {
+			err = b.lock(ctx)
+		}
+		if err != nil {
+			return nil, decision{err: err}
+		}
+		defer b.unlock()
+		var d decision
+		answer, d = x.decideClaims(ctx, b, namespace, cmd, meta)
+		return b, d
+	})
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
 
 // ExpireOverdue is the name of the clock's command.
 const ExpireOverdue = "claim.expire_overdue"
 
-func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims], namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
+func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims], namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, decision) {
 	var terms domain.Terms
 	if !x.directory.View(namespace, func(r *domain.Registry) { terms = r.Terms() }) {
-		return domain.ClaimAnswer{}, Result{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+		return domain.ClaimAnswer{}, decision{err: domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)}
 	}
 	unheard := false
 	terms.ServiceExists = func(id string) bool {
@@ -119,28 +125,27 @@ func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims]
 		return x.directory.ServiceExists(id)
 	}
 	if err := x.sweep(ctx, b, terms); err != nil {
-		return domain.ClaimAnswer{}, Result{}, err
+		return domain.ClaimAnswer{}, decision{err: err}
 	}
-	answer, result, err := x.decideOn(ctx, b, cmd, meta, terms)
-	if err != nil && unheard {
+	answer, d := x.decideOn(ctx, b, cmd, meta, terms)
+	if d.err != nil && unheard {
 		// The claim was made elsewhere, on a service that is younger than what this
 		// process has followed: not one that was deleted.
 		if err := x.Sync(ctx); err != nil {
-			return domain.ClaimAnswer{}, Result{}, err
+			return domain.ClaimAnswer{}, decision{err: err}
 		}
 		return x.decideOn(ctx, b, cmd, meta, terms)
 	}
-	return answer, result, err
+	return answer, d
 }
 
-func (x *Executor) decideOn(ctx context.Context, b *boundary[*domain.Claims], cmd domain.ClaimCommand, meta Meta, terms domain.Terms) (domain.ClaimAnswer, Result, error) {
-	var answer domain.ClaimAnswer
-	result, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
+func (x *Executor) decideOn(ctx context.Context, b *boundary[*domain.Claims], cmd domain.ClaimCommand, meta Meta, terms domain.Terms) (answer domain.ClaimAnswer, d decision) {
+	d = execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
 		d, err := s.Decide(cmd, meta.Ref, terms, now)
 		answer = d.Answer
 		return d.Payloads, d.Answer, err
 	})
-	return answer, result, err
+	return answer, d
 }
 
 // sweep expires what is overdue while that is more than one commit may expire beside
@@ -153,43 +158,72 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 		if !backlog {
 			return nil
 		}
-		_, err := execute(ctx, x, b, meta, terms.Basis(), func(s *domain.Claims, now time.Time) ([]domain.Payload, any, error) {
-			d, err := s.Decide(domain.ExpireOverdue{}, meta.Ref, terms, now)
-			return d.Payloads, d.Answer, err
-		})
-		if err != nil {
-			return err
+		if _, d := x.decideOn(ctx, b, domain.ExpireOverdue{}, meta, terms); d.err != nil {
+			return d.err
 		}
 	}
 }
 
 // Registry executes a command on a namespace's registry.
 func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.RegistryCommand, meta Meta) (domain.RegistryAnswer, Result, error) {
-	b, err := x.directory.lock(ctx, namespace)
-	if err != nil {
-		return domain.RegistryAnswer{}, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-	}
-	defer b.unlock()
-	defer x.directory.forget(namespace)
 	var answer domain.RegistryAnswer
-	result, err := execute(ctx, x, b, meta, nil, func(r *domain.Registry, now time.Time) ([]domain.Payload, any, error) {
-		d, err := r.Decide(cmd, meta.Ref, x.Limits, now)
-		answer = d.Answer
-		return d.Payloads, d.Answer, err
+	result, err := confirmed(ctx, func() (*boundary[*domain.Registry], decision) {
+		b, err := x.directory.lock(ctx, namespace)
+		if err != nil {
+			return nil, decision{err: err}
+		}
+		defer b.unlock()
+		defer x.directory.forget(namespace)
+		return b, execute(ctx, x, b, meta, nil, func(r *domain.Registry, now time.Time) ([]domain.Payload, any, error) {
+			d, err := r.Decide(cmd, meta.Ref, x.Limits, now)
+			answer = d.Answer
+			return d.Payloads, d.Answer, err
+		})
 	})
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
 
-// execute decides until the decision stands: it is appended to the very state it was
-// made on, or, where there is nothing to append, the log has nothing newer. The
-// caller holds b.deciding.
-func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Meta, basis *domain.Basis,
-	decide func(S, time.Time) ([]domain.Payload, any, error)) (Result, error) {
+// decision is how one turn at a command ended: something was appended, or nothing can
+// be, or there is nothing to append, because of what stands at a head.
+type decision struct {
+	result Result
+	rests  *eventstore.Head // what is answered without a commit; nil: not on a state
+	err    error
+}
+
+// confirmed takes turns at a command until what it is told stands: it was appended to
+// the very state that it was decided on, or it rests on a state that was the log's
+// last. The second is asked of the log when the next command has its turn already, so
+// that any number of commands ask at the same time.
+func confirmed[S folded](ctx context.Context, turn func() (*boundary[S], decision)) (Result, error) {
 	for try := range maxTries {
-		if try > 0 {
-			if err := pause(ctx, try); err != nil {
-				return Result{}, err
-			}
+		if err := pause(ctx, try); err != nil {
+			return Result{}, err
+		}
+		b, d := turn()
+		if d.rests == nil {
+			return d.result, d.err
+		}
+		latest, err := b.current(ctx, *d.rests)
+		if err != nil {
+			return Result{}, err
+		}
+		if latest {
+			return d.result, d.err
+		}
+	}
+	return Result{}, errTooManyOthers
+}
+
+var errTooManyOthers = unavailable("Too many others are changing this namespace at the same time.", nil)
+
+// execute decides until what is decided is appended to the very state that it was
+// decided on, or there is nothing to append. The caller holds b.deciding.
+func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Meta, basis *domain.Basis,
+	decide func(S, time.Time) ([]domain.Payload, any, error)) decision {
+	for try := range maxTries {
+		if err := pause(ctx, try); err != nil {
+			return decision{err: err}
 		}
 		var (
 			payloads []domain.Payload
@@ -204,19 +238,12 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 			payloads, answer, err = decide(s, now)
 		})
 		if err != nil || len(payloads) == 0 {
-			latest, syncErr := b.current(ctx, head)
-			if syncErr != nil {
-				return Result{}, syncErr
-			}
-			if !latest {
-				continue
-			}
-			return Result{Position: max(head.Position, position), Time: now}, err
+			return decision{Result{Position: max(head.Position, position), Time: now}, &head, err}
 		}
 		commit := domain.NewCommit(x.NewID(), b.id, now, meta.Actor, meta.Ref, basis, payloads)
 		if meta.Ref.Key != "" {
 			if commit.Command.Answer, err = json.Marshal(answer); err != nil {
-				return Result{}, err
+				return decision{err: err}
 			}
 		}
 		record, err := x.append(ctx, head, commit)
@@ -224,26 +251,32 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 		if errors.As(err, &conflict) {
 			x.Metrics.conflicts.Inc()
 			if err := b.catchUp(ctx); err != nil {
-				return Result{}, err
+				return decision{err: err}
 			}
 			continue
 		}
 		if err != nil {
-			return Result{}, logError(err)
+			return decision{err: logError(err)}
 		}
-		if record.Commit.Kind == domain.KindClaims {
-			b.follow(record)
-		} else if err := x.directory.follow(record); err != nil {
-			x.Logger.Error("a commit was recorded that cannot be folded", "boundary", b.id.String(), "position", record.Position, "error", err)
-		}
-		return Result{Position: record.Position, Appended: true, Time: now}, nil
+		x.recorded(b.id, record, b.follow)
+		return decision{result: Result{Position: record.Position, Appended: true, Time: now}}
 	}
-	return Result{}, unavailable("Too many others are changing this namespace at the same time.", nil)
+	return decision{err: errTooManyOthers}
+}
+
+// recorded folds in what this process has appended, ahead of the follower.
+func (x *Executor) recorded(id domain.Boundary, record eventstore.Record, follow func(eventstore.Record)) {
+	if id.Kind == domain.KindClaims {
+		follow(record)
+	} else if err := x.directory.follow(record); err != nil {
+		x.Logger.Error("a commit was recorded that cannot be folded", "boundary", id.String(), "position", record.Position, "error", err)
+	}
 }
 
 func (x *Executor) append(ctx context.Context, head eventstore.Head, commit *domain.Commit) (eventstore.Record, error) {
 	start := time.Now()
 	record, err := x.Log.Append(ctx, head, commit)
+	x.noteAppend(err)
 	if err == nil {
 		x.Metrics.appendSeconds.Observe(time.Since(start).Seconds())
 	}
@@ -259,8 +292,12 @@ func (x *Executor) now(last time.Time) time.Time {
 	return now
 }
 
-// pause backs off, with jitter so that rivals do not meet again.
+// pause backs off before every try but the first, with jitter so that rivals do not
+// meet again.
 func pause(ctx context.Context, try int) error {
+	if try == 0 {
+		return nil
+	}
 	most := min(maxBackoff, time.Duration(try)*time.Millisecond)
 	timer := time.NewTimer(rand.N(most) + 1)
 	defer timer.Stop()

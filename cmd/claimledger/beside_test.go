@@ -2,8 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,6 +36,16 @@ func TestCommandsBesideALedger(t *testing.T) {
 	t.Run("namespaces", b.namespaces)
 	t.Run("demo", func(t *testing.T) {
 		demoPasses(t, must(t, "demo", "--listen", b.address, "--data-dir", b.dir))
+		if out := must(t, "owner", "login-link", "early-1", "--data-dir", b.dir); !strings.Contains(out, "http://"+b.address+"/v1/auth/login#") {
+			t.Errorf("the link does not lead to the ledger that runs: %s", out)
+		}
+		other := filepath.Join(t.TempDir(), "data")
+		if r := run(t, "demo", "--listen", b.address, "--data-dir", other); r.code != exitFailure || !strings.Contains(r.err, other) {
+			t.Errorf("a demo in another directory than the ledger's ended with %d: %s", r.code, r.err)
+		}
+		if _, err := os.Stat(other); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("it made a ledger there: %v", err)
+		}
 	})
 	t.Run("PostgreSQL is killed", b.killPostgres)
 	p.stop()

@@ -17,7 +17,7 @@ func (n *node) commandsFresh(x *commands.Executor) func(context.Context) error {
 		if age := x.Age(); age > n.StaleAfter {
 			return domain.Errorf(domain.CodeServiceUnavailable, "The log was last read to its end %d seconds ago.", int(age.Seconds()))
 		}
-		return nil
+		return x.Trouble()
 	}
 }
 

@@ -45,7 +45,11 @@ Example: claimledger demo`
 func (c *demoCommand) Run(w *world) (err error) {
 	ctx, cancel := context.WithTimeout(w.ctx, demoTimeout)
 	defer cancel()
-	if _, err := readReadiness(ctx, publicURL(c.PublicURL, c.Listen)); err != nil {
+	if _, err := readReadiness(ctx, c.base()); err == nil {
+		if err := c.sameLedger(); err != nil {
+			return err
+		}
+	} else {
 		stop, err := c.startOwn(ctx, w)
 		if err != nil {
 			return err
@@ -57,7 +61,7 @@ func (c *demoCommand) Run(w *world) (err error) {
 		return err
 	}
 	defer receiver.close()
-	d := &demo{ctx: ctx, world: w, settings: c, base: publicURL(c.PublicURL, c.Listen), receiver: receiver, out: w.stdout}
+	d := &demo{ctx: ctx, world: w, settings: c, base: c.base(), receiver: receiver, out: w.stdout}
 	for _, step := range []func() error{d.namespace, d.service, d.submit, d.approve, d.gateway, d.revoke, d.history} {
 		if err := step(); err != nil {
 			return fmt.Errorf("the demo stopped: %w", err)
@@ -67,10 +71,22 @@ func (c *demoCommand) Run(w *world) (err error) {
 	return nil
 }
 
+// sameLedger refuses a ledger that answers at the URL and is not the one of the data
+// directory: the namespace would be made in another ledger than the requests go to.
+func (c *demoCommand) sameLedger() error {
+	if !c.embedded() {
+		return nil
+	}
+	if _, err := eventstore.ReadOperatorFile(c.natsDir()); err != nil {
+		return fmt.Errorf("a ledger answers at %s, but none runs on the data directory %s: give --data-dir or --nats-url as the ledger has it", c.base(), c.DataDir)
+	}
+	return nil
+}
+
 // startOwn runs a ledger in a temporary directory for the time of the demo.
 func (c *demoCommand) startOwn(ctx context.Context, w *world) (stop func(), err error) {
 	if !c.embedded() {
-		return nil, fmt.Errorf("no ledger answers at %s", publicURL(c.PublicURL, c.Listen))
+		return nil, fmt.Errorf("no ledger answers at %s", c.base())
 	}
 	dir, err := os.MkdirTemp("", "claimledger-demo-")
 	if err != nil {

@@ -225,13 +225,30 @@ func (n *node) afterSetup(ctx context.Context, what string, setup func(context.C
 	})
 }
 
-func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
+// sealKeyOf is the key of the webhooks' secrets. Another one than theirs is refused: it
+// could not sign for the webhooks there are, and what it seals would be lost when the
+// right one comes back.
+func (n *node) sealKeyOf(x *commands.Executor) (*domain.SealKey, error) {
 	key, err := n.sealKey(n.placeSettings)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range x.Directory().SealKeys() {
+		if id != key.ID() {
+			return nil, fmt.Errorf("the secret key (id %s) is not the one that webhook secrets in the ledger are sealed with (id %s): "+
+				"put the original back, as --secret-key-file or secret.key in the data directory", key.ID(), id)
+		}
+	}
+	return key, nil
+}
+
+func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
+	key, err := n.sealKeyOf(x)
 	if err != nil {
 		return err
 	}
 	relay, err := webhookrelay.New(webhookrelay.Config{
-		Log: stream, Pool: pool, SealKey: key, Disabler: disabler{x},
+		Log: stream, Pool: pool, SealKey: key, Disabler: disabler{x}, Alone: n.DatabaseURL == "",
 		Retries: n.WebhookRetries, AllowPrivate: n.WebhookAllowPrivate, Version: version(), Logger: n.log,
 	})
 	if err != nil {
@@ -262,7 +279,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	if err != nil {
 		return err
 	}
-	sealKey, err := n.sealKey(n.placeSettings)
+	sealKey, err := n.sealKeyOf(x)
 	if err != nil {
 		return err
 	}

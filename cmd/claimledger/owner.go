@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/mail"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -37,10 +40,28 @@ type operatorSettings struct {
 
 // publicURL is the base of every URL that clients see.
 func publicURL(configured, listen string) string {
-	if configured == "" {
-		configured = "http://" + listen
+	if configured != "" {
+		return strings.TrimRight(configured, "/")
 	}
-	return strings.TrimRight(configured, "/")
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "http://" + listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost" // every address is no address to call
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// base is the public URL of the ledger that these settings are about: what they say, or
+// what the ledger that runs on the data directory says of itself.
+func (o operatorSettings) base() string {
+	if o.PublicURL == "" && o.embedded() {
+		if text, err := os.ReadFile(filepath.Join(o.DataDir, urlFile)); err == nil {
+			return strings.TrimSpace(string(text))
+		}
+	}
+	return publicURL(o.PublicURL, o.Listen)
 }
 
 var operator = domain.Actor{Kind: domain.ActorOperator}
@@ -87,7 +108,7 @@ func newLoginToken(namespace string) (token string, recorded domain.LoginToken) 
 }
 
 func (o operatorSettings) printLink(out io.Writer, namespace, ownerID, token string) error {
-	link := loginLink{namespace, ownerID, token, publicURL(o.PublicURL, o.Listen) + "/v1/auth/login#" + token}
+	link := loginLink{namespace, ownerID, token, o.base() + "/v1/auth/login#" + token}
 	if o.JSON {
 		return json.NewEncoder(out).Encode(link)
 	}

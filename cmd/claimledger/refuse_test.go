@@ -42,8 +42,9 @@ func TestPortInUse(t *testing.T) {
 func TestDataDirectoryTrouble(t *testing.T) {
 	t.Parallel()
 	dir := pgtest.Dir(t)
-	p := serve(t, "--data-dir", dir, "--listen", "127.0.0.1:0")
+	p := serve(t, "--data-dir", dir, "--listen", "127.0.0.1:0", "--webhook-allow-private")
 	c := newClient(t, p.address)
+	newTenant(t, c, "acme", "--data-dir", dir).webhook(newHooks(t), nil)
 	pid := fmt.Sprintf("pid %d", p.cmd.Process.Pid)
 	refusesToServe(t, []string{pid, dir}, "--data-dir", dir, "--listen", "127.0.0.1:0")
 	c.awaitStatus("ready")
@@ -67,6 +68,15 @@ func TestDataDirectoryTrouble(t *testing.T) {
 	}
 	refusesToServe(t, []string{"session.key", "chmod 600"}, "--data-dir", dir, "--listen", "127.0.0.1:0")
 	if err := os.Chmod(session, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The webhooks' secrets are sealed with a key that is lost: another cannot stand in.
+	secret, kept := filepath.Join(dir, "secret.key"), filepath.Join(dir, "kept.key")
+	if err := os.Rename(secret, kept); err != nil {
+		t.Fatal(err)
+	}
+	refusesToServe(t, []string{"secret key", "sealed", "put the original back"}, "--data-dir", dir, "--listen", "127.0.0.1:0")
+	if err := os.Rename(kept, secret); err != nil {
 		t.Fatal(err)
 	}
 	serve(t, "--data-dir", dir, "--listen", "127.0.0.1:0").stop()

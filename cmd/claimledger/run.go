@@ -100,10 +100,14 @@ func environment(env []string) kong.Resolver {
 		}
 	}
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		if value, ok := values[variable(flag.Name)]; ok {
-			return value, nil
+		value, ok := values[variable(flag.Name)]
+		if !ok {
+			return nil, nil
 		}
-		return nil, nil
+		if flag.IsBool() && value != "true" && value != "false" {
+			return nil, fmt.Errorf("%s is true or false, not %q", variable(flag.Name), value)
+		}
+		return value, nil
 	})
 }
 
@@ -116,7 +120,11 @@ func formatHelp(value *kong.Value) string {
 	if value.Flag == nil || value.Name == "help" {
 		return value.Help
 	}
-	return strings.TrimSpace(value.Help + " [$" + variable(value.Name) + "]")
+	help := value.Help
+	if value.HasDefault && value.Default != "0" {
+		help += " Default: " + value.Default + "."
+	}
+	return strings.TrimSpace(help + " [$" + variable(value.Name) + "]")
 }
 
 // durations reads a list such as 5m,1h.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -126,8 +129,9 @@ func (c *serveCommand) Run(w *world) error {
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w", c.Listen, err)
 	}
-	if c.PublicURL == "" {
-		c.Listen = listener.Addr().String() // port 0 was a request for any
+	if host, port, err := net.SplitHostPort(c.Listen); err == nil && port == "0" { // any
+		_, port, _ = net.SplitHostPort(listener.Addr().String())
+		c.Listen = net.JoinHostPort(host, port)
 	}
 	quit, stopNew := context.WithCancel(w.ctx)
 	defer stopNew()
@@ -148,6 +152,7 @@ func (c *serveCommand) Run(w *world) error {
 	starting()
 	switch {
 	case err == nil:
+		n.tellURL()
 		n.health.started.Store(true)
 		front.turnTo(n.router)
 		logger.Info("serving", "listen", c.Listen, "public_url", publicURL(c.PublicURL, c.Listen), "roles", c.Roles, "version", version())
@@ -162,6 +167,28 @@ func (c *serveCommand) Run(w *world) error {
 	front.drain(stopping)
 	cancel()
 	return errors.Join(err, n.stop(stopping))
+}
+
+// urlFile says, beside the data of a ledger that runs, where it is to be found.
+const urlFile = "serve.url"
+
+// tellURL lets commands of the operator on the same data directory know the URL that
+// clients see. They can be told otherwise, so that failing to do so stops nothing.
+func (n *node) tellURL() {
+	if !n.embedded() {
+		return
+	}
+	path := filepath.Join(n.DataDir, urlFile)
+	if err := os.WriteFile(path, []byte(publicURL(n.PublicURL, n.Listen)+"\n"), 0o644); err != nil {
+		n.log.Warn("operator commands will have to be told the URL", "error", err)
+		return
+	}
+	n.onStop(func(context.Context) error {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
 }
 
 // node is a running process: what was started, to be stopped in the reverse order.

@@ -1,0 +1,2 @@
+-- What the process before held, which is dead.
+DELETE FROM webhookrelay.leases
