@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 
 // maxConns is enough for the projectors and readers of one node; the tests' server
 // takes 100 connections in all.
-const maxConns = 8
+const maxConns = 12
 
 // clock runs with the real time, some time apart.
 type clock struct{ ahead atomic.Int64 }

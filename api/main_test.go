@@ -10,7 +10,7 @@ import (
 // atOnce is how many tests run at a time where nobody says otherwise. They wait for
 // disks more than they compute; more would need more connections than the tests'
 // database has.
-const atOnce = "4"
+const atOnce = "3"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
