@@ -1,5 +1,0 @@
-SELECT position, index, event_id, type, schema_version, namespace, boundary, claim_id,
-       actor_kind, actor_id, actor_agent, time, commit_id, commit_version, prev, hash, data
-FROM {schema}.events
-WHERE claim_id = $1
-ORDER BY position, index
