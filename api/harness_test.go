@@ -74,6 +74,7 @@ type node struct {
 	public string // what this node's clients see
 	x      *commands.Executor
 	client *http.Client
+	router *api.Router
 	stop   func()
 }
 
@@ -140,6 +141,7 @@ func (l *ledger) readModels(ctx context.Context, log eventstore.Log, running *sy
 func (n *node) serve(s *api.Server, listener net.Listener, after func()) {
 	router := api.NewRouter()
 	s.Routes(router)
+	n.router = router
 	server := &http.Server{Handler: router, ReadHeaderTimeout: patience}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ErrServerClosed
