@@ -63,6 +63,7 @@ type answer struct {
 	position uint64
 	etag     string
 	cookie   *http.Cookie
+	lines    lines // instead of a body
 }
 
 // call is one request, with who makes it.
@@ -102,7 +103,12 @@ func (s *Server) handle(e endpoint) http.Handler {
 		w.Header().Set(requestIDHeader, c.id)
 		var status int
 		defer func() {
-			if p := recover(); p != nil {
+			p := recover()
+			if p == http.ErrAbortHandler {
+				s.metrics.observe(e.method, e.path, status, time.Since(start))
+				panic(p) // net/http closes the connection, which tells the client
+			}
+			if p != nil {
 				s.config.Logger.Error("panic", "request_id", c.id, "panic", p, "stack", string(debug.Stack()))
 				status = writeError(w, c.id, errors.New("panic"))
 			}
@@ -113,6 +119,11 @@ func (s *Server) handle(e endpoint) http.Handler {
 		a, err := s.serve(ctx, w, c, e)
 		if err != nil {
 			status = s.refuse(w, c, e, a, err)
+			return
+		}
+		if a.lines != nil {
+			status = http.StatusOK
+			s.stream(w, c, e, a)
 			return
 		}
 		status = s.render(w, c, a)

@@ -75,6 +75,7 @@ type node struct {
 	x      *commands.Executor
 	client *http.Client
 	cutOff bool // may know less than the log holds
+	router *api.Router
 	stop   func()
 }
 
@@ -141,6 +142,7 @@ func (l *ledger) readModels(ctx context.Context, log eventstore.Log, running *sy
 func (n *node) serve(s *api.Server, listener net.Listener, after func()) {
 	router := api.NewRouter()
 	s.Routes(router)
+	n.router = router
 	server := &http.Server{Handler: router, ReadHeaderTimeout: patience}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ErrServerClosed

@@ -16,7 +16,7 @@ func guarded() map[string]domain.Permission {
 		"GET " + c: domain.PermissionRead, "GET " + c + "/events": domain.PermissionRead,
 		"POST " + c + "/approve": domain.PermissionUpdateData, "POST " + c + "/reject": domain.PermissionUpdateData,
 		"POST " + c + "/revoke": domain.PermissionDeleteData, "POST " + c + "/expire": domain.PermissionDeleteData,
-		"GET /v1/namespaces/acme/claims": domain.PermissionRead,
+		"GET /v1/namespaces/acme/claims": domain.PermissionRead, "GET /v1/namespaces/acme/events": domain.PermissionRead,
 		"GET /v1/namespaces/acme/policy": domain.PermissionRead, "PATCH /v1/namespaces/acme/policy": domain.PermissionUpdateModel,
 		"GET /v1/services": domain.PermissionRead, "POST /v1/services": domain.PermissionUpdateModel,
 		"GET " + s + "x": domain.PermissionRead, "PATCH " + s + "x": domain.PermissionUpdateModel, "DELETE " + s + "x": domain.PermissionDeleteModel,

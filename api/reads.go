@@ -86,61 +86,6 @@ func (s *Server) wait(ctx context.Context, model string, position uint64, most t
 	return s.config.Reads.Wait(ctx, model, position)
 }
 
-type historyEvent struct {
-	ID        string           `json:"id"`
-	Type      domain.EventType `json:"type"`
-	Version   int              `json:"version"`
-	Position  string           `json:"position"`
-	Namespace string           `json:"namespace"`
-	ClaimID   string           `json:"claim_id,omitempty"`
-	Actor     domain.Actor     `json:"actor"`
-	Time      time.Time        `json:"time"`
-	Data      any              `json:"data"`
-	Commit    historyCommit    `json:"commit"`
-}
-
-// historyCommit is what an auditor needs to find the event's commit and to check that
-// nothing stands between it and the one before.
-type historyCommit struct {
-	ID       string      `json:"id"`
-	Boundary domain.Kind `json:"boundary"`
-	Version  uint64      `json:"version"`
-	Prev     domain.Hash `json:"prev"`
-	Hash     domain.Hash `json:"hash"`
-}
-
-func renderEvent(e projections.HistoryEvent) historyEvent {
-	return historyEvent{
-		ID: e.EventID, Type: e.Type, Version: e.SchemaVersion, Position: strconv.FormatUint(e.Position, 10),
-		Namespace: e.Namespace, ClaimID: e.ClaimID, Actor: e.Actor, Time: e.Time, Data: e.Data,
-		Commit: historyCommit{ID: e.CommitID, Boundary: e.Kind, Version: e.CommitVersion, Prev: e.Prev, Hash: e.Hash},
-	}
-}
-
-func (s *Server) claimEvents(c *call) (action, error) {
-	wait, err := s.readAfter(c, projections.HistoryModel)
-	if err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) (answer, error) {
-		if err := wait(ctx); err != nil {
-			return answer{}, err
-		}
-		events, at, err := s.config.Reads.ClaimEvents(ctx, c.path("claim"))
-		if err != nil {
-			return answer{position: at.Position}, err
-		}
-		if events[0].Namespace != c.owner.namespace {
-			return answer{position: at.Position}, errOtherOwner
-		}
-		list := make([]historyEvent, len(events))
-		for i, e := range events {
-			list[i] = renderEvent(e)
-		}
-		return answer{body: map[string]any{"events": list}, position: at.Position}, nil
-	}, nil
-}
-
 // Bounds of the list of a namespace's claims.
 const defaultListLimit, maxListLimit = 50, 200
 
@@ -161,7 +106,7 @@ func (s *Server) listClaims(c *call) (action, error) {
 	if q.values.Has("service") && !domain.ValidSlug(query.Service) {
 		q.Add("service", "must be a service's slug")
 	}
-	wait, err := s.readAfter(c, projections.ClaimsModel)
+	read, wait, err := s.claimsAt(c, q)
 	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
@@ -172,7 +117,7 @@ func (s *Server) listClaims(c *call) (action, error) {
 		if err := wait(ctx); err != nil {
 			return answer{}, err
 		}
-		page, at, err := s.config.Reads.Claims(ctx, query)
+		page, at, err := read(ctx, query)
 		if err != nil {
 			return answer{}, err
 		}

@@ -132,6 +132,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/namespaces/claims", signedService, "", s.feed},
 		{"GET", "/v1/namespaces/{namespace}", signed, "", s.getNamespace},
 		{"GET", "/v1/namespaces/{namespace}/claims", asOwner, read, s.listClaims},
+		{"GET", "/v1/namespaces/{namespace}/events", asOwner, read, s.namespaceEvents},
 		{"GET", "/v1/namespaces/{namespace}/policy", asOwner, read, s.getPolicy},
 		{"PATCH", "/v1/namespaces/{namespace}/policy", asOwner, updateModel, s.changePolicy},
 		{"GET", "/v1/verify", signedMaybe, "", s.verify},

@@ -53,16 +53,25 @@ func (e *Event) UnmarshalJSON(raw []byte) error {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return err
 	}
-	decode, ok := decoders[s.Type][s.Version]
-	if !ok {
-		return fmt.Errorf("event %s: unknown type %q version %d", s.ID, s.Type, s.Version)
-	}
-	p, err := decode(s.Data)
+	p, err := DecodePayload(s.Type, s.Version, s.Data)
 	if err != nil {
-		return fmt.Errorf("event %s (%s v%d): %w", s.ID, s.Type, s.Version, err)
+		return fmt.Errorf("event %s: %w", s.ID, err)
 	}
 	e.ID, e.Payload = s.ID, p
 	return nil
+}
+
+// DecodePayload reads the data of an event of any schema version ever written.
+func DecodePayload(t EventType, version int, data json.RawMessage) (Payload, error) {
+	decode, ok := decoders[t][version]
+	if !ok {
+		return nil, fmt.Errorf("unknown type %q version %d", t, version)
+	}
+	p, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s v%d: %w", t, version, err)
+	}
+	return p, nil
 }
 
 // decoders holds, for every event type, how each schema version ever stored is

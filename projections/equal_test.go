@@ -151,13 +151,15 @@ func (f *fold) checkAgainst(t testing.TB, r *Reader, position uint64) {
 	for id, want := range f.claims {
 		got, at, err := r.Claim(ctx, id)
 		check("claim", at, err, got, want)
-		events, at, err := r.ClaimEvents(ctx, id)
-		check("history", at, err, events, f.history[id])
+		events, at, err := r.History(ctx, HistoryQuery{ClaimID: id, Limit: 10})
+		check("history", at, err, events.Events, f.history[id])
 	}
 	for name, want := range f.namespaces {
 		got, at, err := r.Namespace(ctx, name)
 		check("namespace", at, err, got, want)
 		f.checkLists(t, r, name, check)
+		events, at, err := r.History(ctx, HistoryQuery{Namespace: name, Limit: MaxPage})
+		check("history of the namespace", at, err, events.Events, f.spaces[name])
 		f.checkRegistry(t, r, name, check)
 	}
 	f.checkFeeds(t, r, check)

@@ -26,6 +26,7 @@ type fold struct {
 	managers   []*managerOf
 	webhooks   []*Webhook
 	history    map[string][]HistoryEvent // by claim
+	spaces     map[string][]HistoryEvent // by namespace
 	events     int
 }
 
@@ -34,9 +35,13 @@ type managerOf struct {
 	ManagementKey
 }
 
+func newFold() *fold {
+	return &fold{claims: map[string]*Claim{}, namespaces: map[string]*Namespace{}, revisions: map[string]uint64{}, history: map[string][]HistoryEvent{}, spaces: map[string][]HistoryEvent{}}
+}
+
 func foldLog(t testing.TB, log eventstore.Log, upTo uint64) *fold {
 	t.Helper()
-	f := &fold{claims: map[string]*Claim{}, namespaces: map[string]*Namespace{}, revisions: map[string]uint64{}, history: map[string][]HistoryEvent{}}
+	f := newFold()
 	err := log.ReadAll(context.Background(), "", 0, func(rec eventstore.Record) error {
 		if rec.Position > upTo {
 			return nil
@@ -103,13 +108,14 @@ func (f *fold) event(rec eventstore.Record, i int, e domain.Event) {
 	f.events++
 	at, name := micro(rec.Commit.Time), rec.Commit.Namespace
 	clean := func(s string) string { return strings.ReplaceAll(s, "\x00", "\uFFFD") }
-	if id := domain.ClaimOf(e.Payload); id != "" {
-		data, _ := json.Marshal(e.Payload)
-		f.history[id] = append(f.history[id], HistoryEvent{
-			Position: rec.Position, Index: i, EventID: e.ID, Type: e.Type(), SchemaVersion: 1, Namespace: name,
-			Kind: domain.KindClaims, ClaimID: id, Actor: rec.Commit.Actor, Time: at, CommitID: rec.Commit.ID,
-			CommitVersion: rec.Commit.Version, Prev: rec.Commit.Prev, Hash: rec.Hash, Data: data,
-		})
+	recorded := HistoryEvent{
+		Position: rec.Position, Index: i, EventID: e.ID, Type: e.Type(), SchemaVersion: 1, Namespace: name,
+		Kind: rec.Commit.Kind, ClaimID: domain.ClaimOf(e.Payload), Actor: rec.Commit.Actor, Time: at, CommitID: rec.Commit.ID,
+		CommitVersion: rec.Commit.Version, Prev: rec.Commit.Prev, Hash: rec.Hash, Data: shown(e.Payload),
+	}
+	f.spaces[name] = append(f.spaces[name], recorded)
+	if id := recorded.ClaimID; id != "" {
+		f.history[id] = append(f.history[id], recorded)
 	}
 	switch p := e.Payload.(type) {
 	case domain.ClaimSubmitted:
@@ -191,6 +197,24 @@ func (f *fold) registryEvent(name string, at time.Time, p domain.Payload) {
 	case domain.WebhookDeleted:
 		f.webhooks = slices.DeleteFunc(f.webhooks, func(w *Webhook) bool { return w.ID == p.WebhookID })
 	}
+}
+
+// shown is an event's data as the history shows it.
+func shown(p domain.Payload) json.RawMessage {
+	data, _ := json.Marshal(p)
+	if domain.ClaimOf(p) != "" {
+		return data
+	}
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(data, &fields)
+	n := len(fields)
+	for _, name := range []string{"token_hash", "key_hash", "secret", "auth_value"} {
+		delete(fields, name)
+	}
+	if len(fields) < n {
+		data, _ = json.Marshal(fields)
+	}
+	return data
 }
 
 // show writes values so that two that are equal look equal.

@@ -10,7 +10,7 @@ import (
 )
 
 var historyColumns = []string{
-	"position", "index", "event_id", "type", "schema_version", "namespace", "boundary", "claim_id",
+	"position", "index", "event_id", "type", "schema_version", "namespace", "boundary", "claim_id", "service",
 	"actor_kind", "actor_id", "actor_agent", "time", "commit_id", "commit_version", "prev", "hash", "data",
 }
 
@@ -51,8 +51,12 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 			if id := domain.ClaimOf(c.Events[i].Payload); id != "" {
 				claimID = &id
 			}
+			var service *string
+			if p, ok := c.Events[i].Payload.(domain.ClaimSubmitted); ok {
+				service = &p.Service
+			}
 			rows = append(rows, []any{
-				rec.Position, i, c.Events[i].ID, e.Type, e.Version, c.Namespace, string(c.Kind), claimID,
+				rec.Position, i, c.Events[i].ID, e.Type, e.Version, c.Namespace, string(c.Kind), claimID, service,
 				string(c.Actor.Kind), c.Actor.ID, c.Actor.Agent, c.Time, c.ID, c.Version, c.Prev[:], rec.Hash[:], string(data),
 			})
 		}

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -135,61 +134,4 @@ func (r *Reader) Due(ctx context.Context, now time.Time, limit int) ([]string, A
 		return err
 	})
 	return namespaces, at, err
-}
-
-// HistoryEvent is one event as it was recorded.
-type HistoryEvent struct {
-	Position      uint64
-	Index         int // within the commit, from 0
-	EventID       string
-	Type          domain.EventType
-	SchemaVersion int
-	Namespace     string
-	Kind          domain.Kind
-	ClaimID       string // empty: not about a claim
-	Actor         domain.Actor
-	Time          time.Time
-	CommitID      string
-	CommitVersion uint64      // within the boundary
-	Prev          domain.Hash // of the commit before it in the boundary
-	Hash          domain.Hash // of the commit
-	// Data is the text that was recorded; of the registry's events without the hashes
-	// and the sealed secrets.
-	Data json.RawMessage
-}
-
-var claimEventsSQL = statement("history/claim.sql")
-
-// ClaimEvents is a claim's history, oldest first.
-func (r *Reader) ClaimEvents(ctx context.Context, claimID string) ([]HistoryEvent, At, error) {
-	var events []HistoryEvent
-	at, err := r.read(ctx, HistoryModel, func(s snapshot) (err error) {
-		rows, err := s.query(ctx, claimEventsSQL, claimID)
-		if err != nil {
-			return err
-		}
-		events, err = pgx.CollectRows(rows, scanHistoryEvent)
-		if err == nil && len(events) == 0 {
-			return domain.Errorf(domain.CodeNotFound, "There is no claim %s.", claimID)
-		}
-		return err
-	})
-	return events, at, err
-}
-
-func scanHistoryEvent(row pgx.CollectableRow) (HistoryEvent, error) {
-	var e HistoryEvent
-	var claimID *string
-	var prev, hash, data []byte
-	err := row.Scan(&e.Position, &e.Index, &e.EventID, &e.Type, &e.SchemaVersion, &e.Namespace, &e.Kind, &claimID,
-		&e.Actor.Kind, &e.Actor.ID, &e.Actor.Agent, &e.Time, &e.CommitID, &e.CommitVersion, &prev, &hash, &data)
-	if err != nil {
-		return e, err
-	}
-	if claimID != nil {
-		e.ClaimID = *claimID
-	}
-	e.Time, e.Data = e.Time.UTC(), data
-	e.Prev, e.Hash = domain.Hash(prev), domain.Hash(hash)
-	return e, nil
 }

@@ -57,8 +57,11 @@ func TestNotFound(t *testing.T) {
 	catchUp(t, w.log, pool)
 	r, ctx := newReader(t, pool), t.Context()
 	for what, f := range map[string]func() (At, error){
-		"claim":     func() (At, error) { _, at, err := r.Claim(ctx, "claim_"+strings.Repeat("Ü", 10_000)); return at, err },
-		"events":    func() (At, error) { _, at, err := r.ClaimEvents(ctx, "claim_none"); return at, err },
+		"claim": func() (At, error) { _, at, err := r.Claim(ctx, "claim_"+strings.Repeat("Ü", 10_000)); return at, err },
+		"events": func() (At, error) {
+			_, at, err := r.History(ctx, HistoryQuery{ClaimID: "claim_none", Limit: 1})
+			return at, err
+		},
 		"namespace": func() (At, error) { _, at, err := r.Namespace(ctx, "nobody"); return at, err },
 		"service":   func() (At, error) { _, at, err := r.Service(ctx, s.namespace, "none"); return at, err },
 		"other's":   func() (At, error) { _, at, err := r.Service(ctx, "another", s.service); return at, err },

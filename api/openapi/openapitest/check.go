@@ -12,7 +12,10 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-const jsonType = "application/json"
+const (
+	jsonType  = "application/json"
+	linesType = "application/x-ndjson" // a JSON value a line, each as described
+)
 
 // general are headers that HTTP and browsers want of any answer, and that a
 // description of an API says nothing about.
@@ -119,6 +122,8 @@ func checkContent(answer node, h http.Header, body []byte) error {
 	switch {
 	case !media.there():
 		return fmt.Errorf("the answer is %s, which is not described", mediaType)
+	case mediaType == linesType:
+		return checkLines(media, body)
 	case mediaType != jsonType:
 		return nil
 	}
@@ -128,6 +133,25 @@ func checkContent(answer node, h http.Header, body []byte) error {
 	}
 	if err := media.matches(value); err != nil {
 		return fmt.Errorf("the answer's body: %w", err)
+	}
+	return nil
+}
+
+// checkLines holds each line of NDJSON to the schema.
+func checkLines(media node, body []byte) error {
+	if len(body) > 0 && body[len(body)-1] != '\n' {
+		return errors.New("the answer's last line has no end")
+	}
+	n := 0
+	for line := range bytes.Lines(body) {
+		n++
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+		if err == nil {
+			err = media.matches(value)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d of the answer's body: %w", n, err)
+		}
 	}
 	return nil
 }

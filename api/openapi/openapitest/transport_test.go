@@ -29,7 +29,10 @@ const (
 	refused    = `{"error":"Sign in.","code":"UNAUTHORIZED","request_id":"r"}`
 	invalid    = `{"error":"Wrong.","code":"INVALID_REQUEST","details":[{"field":"slug","message":"is required"}],"request_id":"r"}`
 	created    = `{"id":"0d9f4c6e-2b75-4f0e-9c3a-8e1d5b7a6f42","slug":"mail","name":"Mail","description":"","created_at":"2026-03-01T09:05:00Z","updated_at":"2026-03-01T09:05:00Z","active_key_count":0}`
-	services   = `{"services":[],"pagination":{"limit":50,"offset":0,"total":0,"has_more":false}}`
+	event      = `{"id":"evt_01kjpzqz7w1n8t5r4e3d2c1b0a_1","type":"claim.expired","version":1,"position":"44","cursor":"aCwA","namespace":"acme","actor":{"kind":"clock"},` +
+		`"time":"2026-03-01T09:05:00Z","summary":"It ended.","data":{"claim_id":"claim_01kjpzk4m8q0a4v6h3t9c2xw7e","cause":"requested"},"commit":{"id":"01KJPZQZ7W1N8T5R4E3D2C1B0A",` +
+		`"boundary":"claims","version":1,"prev":"","hash":"1a3c5e7f9b0d2f4a6c8e0b1d3f5a7c9e9f2c4e6a8b0d1f3a5c7e9b1d3f5a7c9e"}}` + "\n"
+	services = `{"services":[],"pagination":{"limit":50,"offset":0,"total":0,"has_more":false}}`
 )
 
 func TestTransport(t *testing.T) {
@@ -77,6 +80,13 @@ func TestTransport(t *testing.T) {
 		{"a query that should have been refused", "GET /v1/services?limit=201", "", 200, ok, services, "limit"},
 		{"a query as described", "GET /v1/services?limit=200&offset=3&other=1", "", 200, ok, services, ""},
 		{"a path that should have been refused", "GET /docs/other.js", "", 200, map[string]string{"Content-Type": "text/javascript"}, "", "file"},
+
+		{"lines as described", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"), event + event, ""},
+		{"no lines", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"), "", ""},
+		{"a line that is not as described", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"), event + "{}\n", "line 2"},
+		{"a line that broke off", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"), event[:40], "no end"},
+		{"an event with the data of another", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"),
+			strings.Replace(event, `"cause":"requested"`, `"by_policy":true`, 1), "by_policy"},
 
 		{"no path", "GET /v1/services/", "", 404, ok, notFound, "Ledger-Position, which is not described"},
 		{"an escaped path is none", "GET /v1/%73ervices", "", 404, map[string]string{"Content-Type": "application/json", "X-Request-ID": "r"}, notFound, ""},

@@ -9,6 +9,7 @@ CREATE TABLE events (
     namespace      text COLLATE "C" NOT NULL,
     boundary       text COLLATE "C" NOT NULL CONSTRAINT events_boundary CHECK (boundary IN ('registry', 'claims')),
     claim_id       text COLLATE "C",
+    service        text COLLATE "C",
     actor_kind     text COLLATE "C" NOT NULL,
     actor_id       text NOT NULL,
     actor_agent    text NOT NULL,
@@ -22,7 +23,14 @@ CREATE TABLE events (
 );
 
 COMMENT ON COLUMN events.index IS 'of the event within its commit, from 0';
+COMMENT ON COLUMN events.service IS 'slug of the service that a claim is submitted for; of other events none';
 COMMENT ON COLUMN events.commit_version IS 'of the commit within its boundary';
 COMMENT ON COLUMN events.prev IS 'hash of the commit before it in its boundary; zeros: none';
 
+-- A page of a history is read from one of these three and no further than it is long.
+CREATE INDEX events_of_namespace ON events (namespace, position, index);
+CREATE INDEX events_of_type ON events (namespace, type, position, index);
 CREATE INDEX events_of_claim ON events (claim_id, position, index) WHERE claim_id IS NOT NULL;
+
+-- Within a boundary time never goes back: this finds the position where a time begins.
+CREATE INDEX events_by_time ON events (namespace, boundary, time, position);

@@ -1,5 +1,5 @@
 SELECT position, index, event_id, type, schema_version, namespace, boundary, claim_id,
        actor_kind, actor_id, actor_agent, time, commit_id, commit_version, prev, hash, data
 FROM {schema}.events
-WHERE claim_id = $1
+WHERE claim_id = ANY ($1) AND position <= $2
 ORDER BY position, index

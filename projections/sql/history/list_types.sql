@@ -1,0 +1,14 @@
+-- A part of each type by itself, and of these the page: each is read in order from its
+-- own stretch of an index, however rare the type is.
+SELECT e.*
+FROM unnest(@types::text[]) AS wanted (type)
+CROSS JOIN LATERAL (
+    SELECT position, index, event_id, type, schema_version, namespace, boundary, claim_id,
+           actor_kind, actor_id, actor_agent, time, commit_id, commit_version, prev, hash, data
+    FROM {schema}.events
+    WHERE {conditions} AND type = wanted.type
+    ORDER BY position {order}, index {order}
+    LIMIT @limit
+) e
+ORDER BY e.position {order}, e.index {order}
+LIMIT @limit
