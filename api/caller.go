@@ -26,6 +26,14 @@ type service struct {
 	id, slug  string
 }
 
+// is refuses a slug that is another service's; an empty one is any.
+func (s *service) is(slug string) error {
+	if slug != "" && slug != s.slug {
+		return domain.Errorf(domain.CodeForbidden, "The service key is for another service.")
+	}
+	return nil
+}
+
 // owner is a caller that may decide for a namespace, or a key acting for one.
 type owner struct {
 	namespace   string
