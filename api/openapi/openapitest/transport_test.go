@@ -78,6 +78,8 @@ func TestTransport(t *testing.T) {
 		{"a query as described", "GET /v1/services?limit=200&offset=3&other=1", "", 200, ok, services, ""},
 		{"a path that should have been refused", "GET /docs/other.js", "", 200, map[string]string{"Content-Type": "text/javascript"}, "", "file"},
 
+		{"events as described", "GET /v1/namespaces/claims/changes?since=1", "", 200, with("Content-Type", "text/event-stream"), "data: {}\n\n", "security"},
+		{"events where none are described", "GET /v1/auth/me", "", 200, with("Content-Type", "text/event-stream"), "data: {}\n\n", "not described"},
 		{"no path", "GET /v1/services/", "", 404, ok, notFound, "Ledger-Position, which is not described"},
 		{"an escaped path is none", "GET /v1/%73ervices", "", 404, map[string]string{"Content-Type": "application/json", "X-Request-ID": "r"}, notFound, ""},
 		{"an answer where there is no path", "GET /v2/services", "", 200, ok, services, "no path"},
