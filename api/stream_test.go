@@ -28,16 +28,25 @@ type events struct {
 func (s *service) stream(a *agent, query string, options ...option) *events {
 	a.t.Helper()
 	options = append([]option{bearer(s.key), signedBy(a.Signer), set("Accept", "text/event-stream")}, options...)
-	answer, err := s.node.client.Do(s.node.prepare(a.t, "GET", changesPath+query, nil, options))
+	e, status := open(a.t, s.node, s.node.prepare(a.t, "GET", changesPath+query, nil, options))
+	if status != http.StatusOK {
+		a.t.Fatalf("%s: no stream, but %d", query, status)
+	}
+	return e
+}
+
+// open sends a request for a stream.
+func open(t *testing.T, n *node, r *http.Request) (*events, int) {
+	t.Helper()
+	answer, err := n.client.Do(r)
 	if err != nil {
-		a.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("Content-Type") != "text/event-stream" {
-		body, _ := io.ReadAll(answer.Body)
-		a.t.Fatalf("%d %s", answer.StatusCode, body)
+	t.Cleanup(func() { answer.Body.Close() })
+	if stream := answer.Header.Get("Content-Type") == "text/event-stream"; stream != (answer.StatusCode == http.StatusOK) {
+		t.Errorf("%d is %s", answer.StatusCode, answer.Header.Get("Content-Type"))
 	}
-	a.t.Cleanup(func() { answer.Body.Close() })
-	return &events{a.t, answer.Body, bufio.NewReader(answer.Body)}
+	return &events{t, answer.Body, bufio.NewReader(answer.Body)}, answer.StatusCode
 }
 
 // next reads an event; ok is false at the end of the stream.
