@@ -216,6 +216,7 @@ func TestCaches(t *testing.T) {
 	t.Logf("seed %d", seed)
 	provider := n.owner(t, "provider")
 	services := []*service{provider.service("weather"), provider.service("news")}
+	services[0].ready(l.agent(t, "provider"))
 	var commands atomic.Int64
 	var writing, reading sync.WaitGroup
 	for i := range cacheOwners {

@@ -40,6 +40,12 @@ func (s *service) changes(a *agent, query string, options ...option) *reply {
 	return s.node.send(a.t, "GET", changesPath+query, nil, append([]option{bearer(s.key), signedBy(a.Signer)}, options...)...)
 }
 
+// ready waits until the feed has caught up for the first time: before, it is refused.
+func (s *service) ready(a *agent) {
+	a.t.Helper()
+	eventually(a.t, "the feed", func() bool { return s.feed(a, "").status == 200 })
+}
+
 func since(position any) string { return fmt.Sprintf("?since=%v", position) }
 
 func changesOf(r *reply) (c changed) {
@@ -57,6 +63,7 @@ func TestChanges(t *testing.T) {
 	acme, globex := n.owner(t, "acme"), n.owner(t, "globex")
 	s := n.owner(t, "provider").service("weather")
 	a := l.agent(t, "acme")
+	s.ready(a)
 	one := s.approved(acme, a)
 	at1 := l.last()
 	two := s.approved(globex, l.agent(t, "globex"))
@@ -137,6 +144,7 @@ func TestWaitForChanges(t *testing.T) {
 	o := n.owner(t, "acme")
 	s, other := o.service("weather"), o.service("news")
 	a := l.agent(t, "acme")
+	s.ready(a)
 	ids := []string{s.pending(l.agent(t, "acme")), s.pending(l.agent(t, "acme"))}
 	answers := make(chan *reply)
 	wait := func(seconds int) {
@@ -194,6 +202,7 @@ func TestWaitEndsWithTheKey(t *testing.T) {
 	o := n.owner(t, "acme")
 	s := o.service("weather")
 	a := l.agent(t, "acme")
+	s.ready(a)
 	done := make(chan *reply)
 	go func() { done <- s.changes(a, since(l.last())+"&wait=25") }()
 	eventually(t, "somebody to wait", func() bool { return n.metric(t, "claimledger_feed_followers") == 1 })

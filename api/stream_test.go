@@ -132,6 +132,7 @@ func TestStream(t *testing.T) {
 	acme, globex := n.owner(t, "acme"), n.owner(t, "globex")
 	s, other := n.owner(t, "provider").service("weather"), acme.service("news")
 	a := l.agent(t, "acme")
+	s.ready(a)
 	one := s.approved(acme, a)
 	at := l.last()
 	stream := s.stream(a, since(0))
@@ -170,6 +171,7 @@ func TestStreamEnds(t *testing.T) {
 	n, elsewhere := l.start(), l.start()
 	o := n.owner(t, "acme")
 	a := l.agent(t, "acme")
+	o.service("first").ready(a)
 	for what, end := range map[string]func(*owner, *service){
 		"key deactivated": func(o *owner, s *service) {
 			o.ask("POST", "/v1/services/"+s.id+"/keys/"+s.keyID+"/deactivate", nil).want(200)
@@ -199,6 +201,7 @@ func TestStreamGrowsStale(t *testing.T) {
 	o := n.owner(t, "acme")
 	s := o.service("weather")
 	a := n.agent(t, "acme")
+	s.ready(a)
 	s.approved(o, a)
 	stream := s.stream(a, since(0))
 	stream.change()
