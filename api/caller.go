@@ -24,6 +24,15 @@ type service struct {
 	namespace string // who owns the service
 	keyID     string
 	id, slug  string
+	keyHash   domain.Hash
+}
+
+// is refuses a slug that is another service's; an empty one is any.
+func (s *service) is(slug string) error {
+	if slug != "" && slug != s.slug {
+		return domain.Errorf(domain.CodeForbidden, "The service key is for another service.")
+	}
+	return nil
 }
 
 // owner is a caller that may decide for a namespace, or a key acting for one.
@@ -65,7 +74,7 @@ func (s *Server) authenticateService(ctx context.Context, r *http.Request, badKe
 	var found service
 	known, err := s.lookTwice(ctx, func() bool {
 		ns, k, svc, ok := s.commands.Directory().ServiceKey(hash)
-		found = service{namespace: ns, keyID: k.ID, id: svc.ID, slug: svc.Slug}
+		found = service{namespace: ns, keyID: k.ID, id: svc.ID, slug: svc.Slug, keyHash: hash}
 		return ok
 	})
 	if err != nil {

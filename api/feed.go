@@ -33,19 +33,17 @@ func (s *Server) feed(c *call) (action, error) {
 	if err != nil {
 		return nil, err
 	}
-	slug := q.text("service")
-	if q.values.Has("service") && !domain.ValidSlug(slug) {
-		q.Add("service", "must be a service's slug")
-	}
+	slug := q.slug()
 	query := projections.FeedQuery{ServiceID: c.service.id}
 	query.Limit, query.Offset = q.page(defaultFeedLimit, maxFeedLimit)
+	query.After = q.feedCursor(c.service.id)
 	wait, err := s.readModel(c, projections.FeedModel, c.service.namespace)
 	if err := allWrong(q.Err(), err); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
-		if slug != "" && slug != c.service.slug {
-			return answer{}, domain.Errorf(domain.CodeForbidden, "The service key is for another service.")
+		if err := c.service.is(slug); err != nil {
+			return answer{}, err
 		}
 		if err := wait(ctx); err != nil {
 			return answer{}, err
@@ -75,12 +73,26 @@ func (s *Server) answerFeed(ctx context.Context, c *call, query projections.Feed
 	}
 	claims := make([]feedClaim, len(page.Claims))
 	for i, f := range page.Claims {
-		claims[i] = feedClaim{f.ClaimID, f.Namespace, f.PublicKey, f.Service, f.ServiceID, f.ApprovedAt, f.ExpiresAt, f.Subject, f.AgentID, f.AgentName}
+		claims[i] = renderFeedClaim(f)
+	}
+	pages := feedPagination{pagination: pagination{query.Limit, query.Offset, page.Total, page.Next != nil}}
+	if page.Next != nil {
+		pages.NextCursor = encodeCursor(query.ServiceID, *page.Next)
 	}
 	return answer{position: at.Position, etag: feedTag(query, page.Revision), body: struct {
-		Claims     []feedClaim `json:"claims"`
-		Pagination pagination  `json:"pagination"`
-	}{claims, paginate(query.Limit, query.Offset, page.Total, len(claims))}}, nil
+		Claims     []feedClaim    `json:"claims"`
+		Pagination feedPagination `json:"pagination"`
+	}{claims, pages}}, nil
+}
+
+// feedPagination has a cursor too, from which on paging goes on wherever it began.
+type feedPagination struct {
+	pagination
+	NextCursor string `json:"next_cursor,omitempty"`
+}
+
+func renderFeedClaim(f projections.FeedClaim) feedClaim {
+	return feedClaim{f.ClaimID, f.Namespace, f.PublicKey, f.Service, f.ServiceID, f.ApprovedAt, f.ExpiresAt, f.Subject, f.AgentID, f.AgentName}
 }
 
 // freshFeed refuses a feed that a stopped projector has left behind: a cache must not
@@ -98,6 +110,10 @@ func (s *Server) freshFeed(at projections.At) error {
 // feedTag identifies a page of a service's approved set: it changes with the set and
 // with the query, and with nothing else.
 func feedTag(q projections.FeedQuery, revision uint64) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d", q.ServiceID, revision, q.Limit, q.Offset))
+	var after projections.FeedCursor
+	if q.After != nil {
+		after = *q.After
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %d %d %s", q.ServiceID, revision, q.Limit, q.Offset, after.Position, after.ClaimID))
 	return `"` + base64.RawURLEncoding.EncodeToString(sum[:16]) + `"`
 }

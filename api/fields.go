@@ -162,6 +162,15 @@ func (q *query) text(name string) string {
 	return q.values.Get(name)
 }
 
+// slug reads the slug of a service, empty for none.
+func (q *query) slug() string {
+	slug := q.text("service")
+	if q.values.Has("service") && !domain.ValidSlug(slug) {
+		q.Add("service", "must be a service's slug")
+	}
+	return slug
+}
+
 // number reads a whole number in decimal digits.
 func (q *query) number(name string, unset, least, most int) int {
 	if !q.values.Has(name) {

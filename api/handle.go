@@ -64,6 +64,10 @@ type answer struct {
 	etag     string
 	cookie   *http.Cookie
 	lines    lines // instead of a body
+	// later goes on with what takes longer than a request may, and bounds itself. What
+	// had to be decided before the answer begins was decided.
+	later   func(context.Context, http.ResponseWriter) (answer, error)
+	written bool // later has written the answer
 }
 
 // call is one request, with who makes it.
@@ -114,20 +118,28 @@ func (s *Server) handle(e endpoint) http.Handler {
 			}
 			s.metrics.observe(e.method, e.path, status, time.Since(start))
 		}()
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		a, err := s.serve(ctx, w, c, e)
-		if err != nil {
+		a, err := s.bounded(w, c, e)
+		if err == nil && a.later != nil {
+			a, err = a.later(r.Context(), w)
+		}
+		switch {
+		case err != nil:
 			status = s.refuse(w, c, e, a, err)
-			return
-		}
-		if a.lines != nil {
+		case a.written:
+			status = a.status
+		case a.lines != nil:
 			status = http.StatusOK
-			s.stream(w, c, e, a)
-			return
+			s.writeLines(w, c, e, a)
+		default:
+			status = s.render(w, c, a)
 		}
-		status = s.render(w, c, a)
 	})
+}
+
+func (s *Server) bounded(w http.ResponseWriter, c *call, e endpoint) (answer, error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), requestTimeout)
+	defer cancel()
+	return s.serve(ctx, w, c, e)
 }
 
 func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e endpoint) (answer, error) {

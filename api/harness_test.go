@@ -65,18 +65,22 @@ type settings struct {
 	staleAfter time.Duration
 	limits     domain.OwnerLimits
 	health     api.WebhookHealth
+	heartbeat  time.Duration
+	timeout    time.Duration // the HTTP server's, for reading and writing
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
 type node struct {
 	*ledger
-	addr   string
-	public string // what this node's clients see
-	x      *commands.Executor
-	client *http.Client
-	cutOff bool // may know less than the log holds
-	router *api.Router
-	stop   func()
+	addr    string
+	public  string // what this node's clients see
+	x       *commands.Executor
+	client  *http.Client
+	cutOff  bool // may know less than the log holds
+	stop    func()
+	server  *api.Server
+	metrics *prometheus.Registry
+	router  *api.Router
 }
 
 // start starts a node. Its staleness is out of the way unless a test is about it:
@@ -92,7 +96,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	}
 	s := settings{
 		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
-		limits: domain.DefaultOwnerLimits(), health: undelivered{},
+		limits: domain.DefaultOwnerLimits(), health: undelivered{}, heartbeat: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&s)
@@ -112,14 +116,15 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health,
+		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Heartbeat: s.heartbeat,
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	running.Go(func() { server.Run(ctx) })
-	n.serve(server, listener, func() { cancel(); running.Wait(); closeReads() })
+	n.server, n.metrics = server, metrics
+	n.serve(server, listener, s.timeout, func() { cancel(); running.Wait(); closeReads() })
 	return n
 }
 
@@ -139,11 +144,11 @@ func (l *ledger) readModels(ctx context.Context, log eventstore.Log, running *sy
 	return reader, func() { reader.Close(); pool.Close() }
 }
 
-func (n *node) serve(s *api.Server, listener net.Listener, after func()) {
+func (n *node) serve(s *api.Server, listener net.Listener, timeout time.Duration, after func()) {
 	router := api.NewRouter()
 	s.Routes(router)
 	n.router = router
-	server := &http.Server{Handler: router, ReadHeaderTimeout: patience}
+	server := &http.Server{Handler: router, ReadHeaderTimeout: patience, ReadTimeout: timeout, WriteTimeout: timeout}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ErrServerClosed
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}

@@ -45,10 +45,10 @@ func wantsLines(r *http.Request) bool {
 	return ndjson > plain
 }
 
-// stream writes a long answer. How long it takes is the client's affair: what is
+// writeLines writes a long answer. How long it takes is the client's affair: what is
 // bounded is the time for each part. A client must know whether it has everything, so an
 // answer that cannot go on is broken off and not ended.
-func (s *Server) stream(w http.ResponseWriter, c *call, e endpoint, a answer) {
+func (s *Server) writeLines(w http.ResponseWriter, c *call, e endpoint, a answer) {
 	w.Header().Set(positionHeader, strconv.FormatUint(a.position, 10))
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", ndjsonType)

@@ -53,7 +53,7 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // What pages of allowed origins may send and see. A session's cookie is not among it:
 // such pages send a token or a key.
 const (
-	sharedHeaders = "Authorization, Content-Type, X-Sigma-ApiKey, X-Request-ID, Idempotency-Key, If-None-Match, Ledger-Min-Position, " +
+	sharedHeaders = "Authorization, Content-Type, X-Sigma-ApiKey, X-Request-ID, Idempotency-Key, If-None-Match, Ledger-Min-Position, Last-Event-ID, " +
 		"Signature, Signature-Input, Content-Digest, Sigilum-Namespace, Sigilum-Subject, Sigilum-Agent-Id, Sigilum-Agent-Key, " +
 		"Sigilum-Agent-Cert, X-Sigilum-Claim-Binding"
 	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID"

@@ -29,6 +29,7 @@ type Config struct {
 	StaleAfter time.Duration // how old knowledge may be that authorizes someone
 	Targets    domain.TargetPolicy
 	Rates      RateLimits
+	Heartbeat  time.Duration // of streams; 0: 10 s
 
 	Commands *commands.Executor
 	Reads    *projections.Reader
@@ -65,6 +66,7 @@ type Server struct {
 	metrics     *httpMetrics
 	byKey       *rateLimiter
 	byAddress   *rateLimiter
+	followers   *followers
 }
 
 // New makes a Server.
@@ -92,7 +94,10 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
+	if c.Heartbeat == 0 {
+		c.Heartbeat = heartbeatEvery
+	}
+	s := &Server{
 		byKey: byKey, byAddress: byAddress,
 		config:      c,
 		commands:    c.Commands,
@@ -102,11 +107,24 @@ func New(c Config) (*Server, error) {
 		usage:       newUsage(c.Usage, c.Now),
 		crossOrigin: crossOrigin,
 		metrics:     newHTTPMetrics(c.Metrics),
-	}, nil
+	}
+	s.followers = newFollowers(s.changeSource(), c.Logger)
+	c.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "claimledger_feed_followers",
+		Help: "Callers that stream changes of the feed from this node or wait for some. Near 20,000: add nodes, for more are turned away.",
+	}, s.followers.following))
+	return s, nil
 }
 
 // Run does what goes on beside requests, until ctx ends.
-func (s *Server) Run(ctx context.Context) { s.usage.run(ctx, s.config.Logger) }
+func (s *Server) Run(ctx context.Context) {
+	defer s.followers.close()
+	s.usage.run(ctx, s.config.Logger)
+}
+
+// EndStreams ends the streams, and the requests that wait for changes, and lets no more
+// begin: the process is to stop, and they would never finish by themselves.
+func (s *Server) EndStreams() { s.followers.stop() }
 
 // loginPath is where a login link leads, and where its token is traded for a session.
 const loginPath = "/v1/auth/login"
@@ -130,6 +148,7 @@ func (s *Server) endpoints() []endpoint {
 		{"POST", "/v1/claims/{claim}/expire", asOwner, deleteData, s.expire},
 
 		{"GET", "/v1/namespaces/claims", signedService, "", s.feed},
+		{"GET", "/v1/namespaces/claims/changes", signedService, "", s.changes},
 		{"GET", "/v1/namespaces/{namespace}", signed, "", s.getNamespace},
 		{"GET", "/v1/namespaces/{namespace}/claims", asOwner, read, s.listClaims},
 		{"GET", "/v1/namespaces/{namespace}/events", asOwner, read, s.namespaceEvents},

@@ -25,8 +25,7 @@ var feedColumns = []string{
 	"approved_at", "expires_at", "position", "listed",
 }
 
-// feedRow is a claim that is pending or approved. Of one that was there before, only
-// what its next event needs is known.
+// feedRow is a claim that is pending or approved.
 type feedRow struct {
 	claim      FeedClaim // Position 0: pending
 	approvedAt *time.Time
@@ -48,14 +47,28 @@ type feedFold struct {
 	touched  []*feedRow // in order
 	inactive map[string]bool
 	sets     map[string]*feedSetChange
+
+	changes   [][]any
+	changedAt uint64 // position of the last of them
+	step      int    // of the next one in the same commit
 }
 
-// applyFeed folds commits on claims many at a time, and between those, one at a time,
-// the commits that take a whole namespace's claims out of the feed or back into it.
-func applyFeed(ctx context.Context, t *target, records []eventstore.Record) error {
+// applyFeed folds commits, and forgets changes that are older than kept positions.
+func applyFeed(kept uint64) func(context.Context, *target, []eventstore.Record) error {
+	return func(ctx context.Context, t *target, records []eventstore.Record) error {
+		if err := foldFeedAndNamespaces(ctx, t, records); err != nil {
+			return err
+		}
+		return trimFeed(ctx, t, kept, records[0].Position-1, records[len(records)-1].Position)
+	}
+}
+
+// foldFeedAndNamespaces folds commits on claims many at a time, and between those, one at
+// a time, the commits that take a whole namespace's claims out of the feed or back into it.
+func foldFeedAndNamespaces(ctx context.Context, t *target, records []eventstore.Record) error {
 	start := 0
 	for i, rec := range records {
-		for _, e := range rec.Commit.Events {
+		for step, e := range rec.Commit.Events {
 			var sql string
 			switch e.Payload.(type) {
 			case domain.NamespaceDeactivated:
@@ -70,7 +83,7 @@ func applyFeed(ctx context.Context, t *target, records []eventstore.Record) erro
 			}
 			start = i
 			t.queueOne("activity of "+rec.Commit.Namespace, sql, rec.Commit.Namespace)
-			t.queue(feedRelistSQL, rec.Commit.Namespace, rec.Position, sql == feedActivateSQL)
+			t.queue(feedRelistSQL, rec.Commit.Namespace, rec.Position, sql == feedActivateSQL, step)
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
@@ -85,6 +98,9 @@ func foldFeed(ctx context.Context, t *target, records []eventstore.Record) error
 		return err
 	}
 	if err := each(records, domain.KindClaims, f.apply); err != nil {
+		return err
+	}
+	if err := t.insert(ctx, "changes", feedChangeColumns, f.changes); err != nil {
 		return err
 	}
 	return f.store(ctx, t)
@@ -114,7 +130,9 @@ func (f *feedFold) load(ctx context.Context, t *target, records []eventstore.Rec
 	}
 	var r feedRow
 	var position *uint64
-	scan := []any{&r.claim.ClaimID, &r.claim.Namespace, &r.claim.ServiceID, &position, &r.listed}
+	c := &r.claim
+	scan := []any{&c.ClaimID, &c.Namespace, &c.PublicKey, &c.ServiceID, &c.Service, &c.Subject, &c.AgentID, &c.AgentName,
+		&r.approvedAt, &c.ExpiresAt, &position, &r.listed}
 	return t.load(ctx, feedLoadSQL, []any{ids}, scan, func() error {
 		row := r
 		row.stored = true
@@ -192,6 +210,11 @@ func (f *feedFold) ended(rec eventstore.Record, id string) error {
 }
 
 func (f *feedFold) changeSet(rec eventstore.Record, r *feedRow, change int) {
+	if rec.Position != f.changedAt {
+		f.changedAt, f.step = rec.Position, 0
+	}
+	f.changes = append(f.changes, feedChangeRow(rec.Position, f.step, change > 0, r))
+	f.step++
 	set := f.sets[r.claim.ServiceID]
 	if set == nil {
 		set = &feedSetChange{}

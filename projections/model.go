@@ -37,7 +37,7 @@ var models = []Model{
 	{Name: ClaimsModel, Version: 1, tables: statement("claims/schema.sql"), apply: applyClaims},
 	{Name: NamespacesModel, Version: 1, tables: statement("namespaces/schema.sql"), apply: applyNamespaces},
 	{Name: ServicesModel, Version: 1, tables: statement("services/schema.sql"), apply: applyServices},
-	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed},
+	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed(feedKept)},
 	{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), apply: applyHistory},
 }
 

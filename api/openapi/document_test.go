@@ -161,7 +161,7 @@ func TestEveryCodeIsDescribed(t *testing.T) {
 	for _, code := range known.Enum {
 		listed = append(listed, code.(string))
 	}
-	for _, code := range known.Extensions["x-reserved"].([]any) {
+	for _, code := range reserved(known) {
 		if promised[code.(string)] {
 			t.Errorf("%s is promised, and not reserved any more", code)
 		}
@@ -178,6 +178,12 @@ func TestEveryCodeIsDescribed(t *testing.T) {
 	if len(listed) != len(statuses) {
 		t.Errorf("%d codes are listed; the API has %d", len(listed), len(statuses))
 	}
+}
+
+// reserved are codes that no operation answers yet.
+func reserved(code *openapi3.Schema) []any {
+	list, _ := code.Extensions["x-reserved"].([]any)
+	return list
 }
 
 // codes are what a response promises, written as Error and the codes that it can have.

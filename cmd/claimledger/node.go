@@ -300,6 +300,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	if err := openapi.Routes(n.router, publicURL(n.PublicURL, n.Listen)); err != nil {
 		return err
 	}
+	context.AfterFunc(n.quit, server.EndStreams) // they would not finish by themselves
 	n.work(ctx, "use of keys", func(ctx context.Context) error { server.Run(ctx); return nil })
 	n.work(n.quit, "clock", func(ctx context.Context) error { return n.expire(ctx, reader, x) })
 	return nil

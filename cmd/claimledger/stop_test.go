@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -67,6 +69,46 @@ func TestStopUnderLoad(t *testing.T) {
 	receiver.check()
 	p.stop()
 	l.checkLog(dir)
+}
+
+// Who follows changes is let go at once, and not when the time to stop is nearly over.
+func TestStopEndsStreams(t *testing.T) {
+	dir := pgtest.Dir(t)
+	p := serve(t, "--data-dir", dir, "--listen", freeAddress(t))
+	tn := newTenant(t, newClient(t, p.address), "acme", "--data-dir", dir)
+	ended := make(chan error, 2)
+	follow := func(query string, accept string) {
+		r, err := tn.send("GET", "/v1/namespaces/claims/changes?since=0"+query, nil, tn.asGateway, func(r *http.Request, _ []byte) error {
+			r.Header.Set("Accept", accept)
+			return nil
+		})
+		if err == nil && r.status != http.StatusOK {
+			err = errors.New(r.String())
+		}
+		ended <- err
+	}
+	go follow("", "text/event-stream")
+	go follow("&wait=60", "application/json")
+	eventually(t, patience, func() error {
+		r, err := tn.send("GET", "/metrics", nil)
+		if err == nil && !bytes.Contains(r.body, []byte("claimledger_feed_followers 2\n")) {
+			err = errors.New("they do not follow yet")
+		}
+		return err
+	})
+	began := time.Now()
+	p.signal(syscall.SIGTERM)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Errorf("it was not let go in order: %v", err)
+		}
+	}
+	if took := time.Since(began); took > drainTimeout/2 {
+		t.Errorf("they were let go after %v", took)
+	}
+	if code := p.exit(stopsInTime); code != 0 {
+		t.Errorf("it ended with %d:\n%s", code, p.log.tail(4000))
+	}
 }
 
 func TestStopWhileStarting(t *testing.T) {

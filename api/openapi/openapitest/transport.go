@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -47,6 +48,11 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if strings.HasPrefix(w.Header.Get("Content-Type"), "text/event-stream") {
+		// It has no end to wait for; what its events hold is the test's own to check.
+		t.check(r, sent, w, nil)
+		return w, nil
+	}
 	defer w.Body.Close()
 	body, err := io.ReadAll(w.Body)
 	if err != nil {
@@ -54,10 +60,14 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return w, nil // an answer that broke off promised nothing
 	}
 	w.Body = io.NopCloser(bytes.NewReader(body))
+	t.check(r, sent, w, body)
+	return w, nil
+}
+
+func (t *transport) check(r *http.Request, sent *recorder, w *http.Response, body []byte) {
 	if err := Check(r, sent.bytes(), w, body); err != nil {
 		t.t.Errorf("%s %s: %d\n%v\n%s", r.Method, r.URL.RequestURI(), w.StatusCode, err, body[:min(len(body), maxShown)])
 	}
-	return w, nil
 }
 
 // recorder keeps what is read from a request's body. The connection may still be

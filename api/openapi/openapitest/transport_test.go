@@ -88,6 +88,8 @@ func TestTransport(t *testing.T) {
 		{"an event with the data of another", "GET /v1/claims/claim_1/events", "", 200, with("Content-Type", "application/x-ndjson"),
 			strings.Replace(event, `"cause":"requested"`, `"by_policy":true`, 1), "by_policy"},
 
+		{"events as described", "GET /v1/namespaces/claims/changes?since=1", "", 200, with("Content-Type", "text/event-stream"), "data: {}\n\n", "security"},
+		{"events where none are described", "GET /v1/auth/me", "", 200, with("Content-Type", "text/event-stream"), "data: {}\n\n", "not described"},
 		{"no path", "GET /v1/services/", "", 404, ok, notFound, "Ledger-Position, which is not described"},
 		{"an escaped path is none", "GET /v1/%73ervices", "", 404, map[string]string{"Content-Type": "application/json", "X-Request-ID": "r"}, notFound, ""},
 		{"an answer where there is no path", "GET /v2/services", "", 200, ok, services, "no path"},

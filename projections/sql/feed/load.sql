@@ -1,3 +1,4 @@
-SELECT claim_id, namespace, service_id, position, listed
+SELECT claim_id, namespace, public_key, service_id, service, subject, agent_id, agent_name,
+       approved_at, expires_at, position, listed
 FROM {schema}.claims
 WHERE claim_id = ANY ($1)

@@ -1,0 +1,343 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/projections"
+)
+
+const (
+	// maxFollowers bounds how many callers wait for changes at once. Each costs a
+	// connection and about 30 KB.
+	maxFollowers = 20_000
+	// maxUpdates bounds what is kept for one that is slow to take it.
+	maxUpdates = 64
+	// sweepEvery is how often it is checked that keys still hold and that what is told
+	// is not too old.
+	sweepEvery = 250 * time.Millisecond
+)
+
+var (
+	errStopping = domain.Errorf(domain.CodeServiceUnavailable, "This node is stopping; another one, or this one in a moment, goes on.")
+	errCrowded  = domain.Errorf(domain.CodeServiceUnavailable, "Too many callers follow changes on this node.")
+	errSlow     = domain.Errorf(domain.CodeServiceUnavailable, "Changes come faster than this caller takes them.")
+)
+
+// changeSource is what followers are told from.
+type changeSource struct {
+	// page reads what changed on a service after a position.
+	page func(ctx context.Context, serviceID string, since uint64) (projections.FeedChangesPage, projections.At, error)
+	// changed tells which of some services changed after a position.
+	changed func(ctx context.Context, serviceIDs []string, since uint64) ([]string, projections.At, error)
+	// wait returns when the model has reached a position, or ctx ends.
+	wait func(ctx context.Context, position uint64) error
+	// usable refuses what is too old to authorize anyone on.
+	usable func(projections.At) error
+}
+
+func (s *Server) changeSource() changeSource {
+	return changeSource{
+		page:    s.config.Reads.FeedChanges,
+		changed: s.config.Reads.FeedsChanged,
+		wait: func(ctx context.Context, position uint64) error {
+			return s.config.Reads.Wait(ctx, projections.FeedModel, position)
+		},
+		usable: func(at projections.At) error {
+			if err := s.fresh(); err != nil {
+				return err
+			}
+			return s.freshFeed(at)
+		},
+	}
+}
+
+// followers tells any number of callers what changes on their services. One goroutine,
+// which runs while there is somebody to tell, reads for all of them: it wakes once for each
+// move of the model, and reads each service that changed once.
+type followers struct {
+	source changeSource
+	logger *slog.Logger
+	ctx    context.Context // of the goroutine
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu      sync.Mutex
+	topics  map[string]*topic
+	count   int
+	running bool
+	stopped bool
+	at      projections.At // what was known last
+	seen    time.Time      // when that was
+}
+
+// topic is a service that somebody follows.
+type topic struct {
+	serviceID string
+	position  uint64 // up to where its followers were told everything
+	followers map[*follower]struct{}
+}
+
+// follower is one caller. ended is closed when nothing more comes; err says why then.
+type follower struct {
+	topic   *topic
+	good    func() error // whether the caller may still be told
+	updates chan update
+	ended   chan struct{}
+	err     error
+}
+
+func newFollowers(source changeSource, logger *slog.Logger) *followers {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &followers{source: source, logger: logger, ctx: ctx, cancel: cancel, topics: map[string]*topic{}}
+}
+
+// join adds a caller that knows everything up to a position. It is nil when others on the
+// service were told more already: then the caller has to read on by itself first.
+func (h *followers) join(serviceID string, position uint64, good func() error) (*follower, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.topics[serviceID]
+	switch {
+	case h.stopped:
+		return nil, errStopping
+	case h.count >= maxFollowers:
+		return nil, errCrowded
+	case t == nil:
+		t = &topic{serviceID, position, map[*follower]struct{}{}}
+		h.topics[serviceID] = t
+	case t.position > position:
+		return nil, nil
+	}
+	f := &follower{topic: t, good: good, updates: make(chan update, maxUpdates), ended: make(chan struct{})}
+	t.followers[f] = struct{}{}
+	h.count++
+	if !h.running {
+		h.running, h.seen = true, time.Now()
+		h.at = projections.At{}
+		h.done.Go(h.run)
+	}
+	return f, nil
+}
+
+// leave is for a follower that wants no more, ended or not.
+func (h *followers) leave(f *follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end(f, context.Canceled)
+}
+
+// end ends a follower, once. The caller holds mu.
+func (h *followers) end(f *follower, err error) {
+	t := f.topic
+	if _, ok := t.followers[f]; !ok {
+		return
+	}
+	delete(t.followers, f)
+	h.count--
+	if len(t.followers) == 0 {
+		delete(h.topics, t.serviceID)
+	}
+	f.err = err
+	close(f.ended)
+}
+
+// sent is up to where a follower has been told everything, 0 while there is something
+// that it has not taken.
+func (h *followers) sent(f *follower) uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(f.updates) > 0 {
+		return 0
+	}
+	return f.topic.position
+}
+
+// known tells up to where the model was, and how old that knowledge is.
+func (h *followers) known() projections.At {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.knownLocked()
+}
+
+func (h *followers) knownLocked() projections.At {
+	at := h.at
+	if at.Age != projections.NeverFresh {
+		at.Age += time.Since(h.seen)
+	}
+	return at
+}
+
+// stop ends all followers and takes no more.
+func (h *followers) stop() {
+	h.mu.Lock()
+	h.stopped = true
+	h.endAll(errStopping)
+	h.mu.Unlock()
+	h.cancel()
+}
+
+// following counts the followers.
+func (h *followers) following() float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return float64(h.count)
+}
+
+// close stops, and waits for what goes on.
+func (h *followers) close() {
+	h.stop()
+	h.done.Wait()
+}
+
+func (h *followers) endAll(err error) {
+	for _, t := range h.topics {
+		for f := range t.followers {
+			h.end(f, err)
+		}
+	}
+}
+
+// run tells until nobody is left.
+func (h *followers) run() {
+	swept := time.Now()
+	for {
+		h.mu.Lock()
+		if h.count == 0 {
+			h.running = false
+			h.mu.Unlock()
+			return
+		}
+		h.mu.Unlock()
+		_, since, _ := h.followed()
+		ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
+		err := h.source.wait(ctx, since+1)
+		if err != nil && ctx.Err() == nil {
+			<-ctx.Done() // the database is away; do not ask without a pause
+		}
+		cancel()
+		if err := h.step(h.ctx); err != nil && h.ctx.Err() == nil {
+			h.logger.Debug("changes cannot be read for those who follow them", "error", err)
+		}
+		if time.Since(swept) >= sweepEvery {
+			h.sweep()
+			swept = time.Now()
+		}
+	}
+}
+
+// step tells what has changed by now.
+func (h *followers) step(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	ids, since, all := h.followed()
+	changed, at, err := h.source.changed(ctx, ids, since)
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if slices.Contains(changed, t.serviceID) {
+			err = h.read(ctx, t)
+		} else {
+			h.publish(t, t.position, update{position: at.Position})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.at, h.seen = at, time.Now()
+	return nil
+}
+
+// followed are the services that somebody follows, as they stand now, and the position up
+// to where all of them were told.
+func (h *followers) followed() (ids []string, since uint64, all []topic) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, t := range h.topics {
+		ids, all = append(ids, id), append(all, *t)
+		if len(all) == 1 || t.position < since {
+			since = t.position
+		}
+	}
+	return ids, since, all
+}
+
+// read reads a service to its end and tells those who follow it.
+func (h *followers) read(ctx context.Context, t topic) error {
+	for more := true; more; {
+		page, _, err := h.source.page(ctx, t.serviceID, t.position)
+		if domain.ErrorCode(err) == domain.CodeResync {
+			h.endTopic(t.serviceID, err)
+			return nil
+		}
+		var u update
+		if err == nil {
+			u, err = renderChanges(page)
+		}
+		if err != nil {
+			return err
+		}
+		if !h.publish(t, t.position, u) {
+			return nil
+		}
+		t.position, more = u.position, u.more
+	}
+	return nil
+}
+
+func (h *followers) endTopic(serviceID string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t := h.topics[serviceID]; t != nil {
+		for f := range t.followers {
+			h.end(f, err)
+		}
+	}
+}
+
+// publish tells what changed on a service after a position. It is false where those who
+// follow it now stand elsewhere: all of them came meanwhile.
+func (h *followers) publish(was topic, from uint64, u update) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t := h.topics[was.serviceID]
+	if t == nil || t.position != from || u.position < from {
+		return false
+	}
+	t.position = u.position
+	if len(u.commits) == 0 {
+		return true
+	}
+	for f := range t.followers {
+		select {
+		case f.updates <- u:
+		default:
+			h.end(f, errSlow) // waiting for it would be waiting for all
+		}
+	}
+	return true
+}
+
+// sweep ends those who may not be told any more.
+func (h *followers) sweep() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.source.usable(h.knownLocked()); err != nil {
+		h.endAll(err)
+		return
+	}
+	for _, t := range h.topics {
+		for f := range t.followers {
+			if err := f.good(); err != nil {
+				h.end(f, err)
+			}
+		}
+	}
+}

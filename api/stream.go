@@ -1,0 +1,118 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	// heartbeatEvery keeps what is between both ends from taking silence for an end, and
+	// tells the caller how old its knowledge is.
+	heartbeatEvery = 10 * time.Second
+	// streamWrite is how long the caller may take to accept what is sent.
+	streamWrite = 10 * time.Second
+)
+
+// stream sends what changes as server-sent events (the HTML standard, 9.2), for as long as
+// the caller may know and takes it. How it ends is not told: the caller opens it again with
+// the last id that it saw, and finds out.
+func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u update) (answer, error) {
+	out := &eventWriter{w: w, rc: http.NewResponseController(w)}
+	if err := unbounded(w, streamWrite); err != nil {
+		return answer{}, err
+	}
+	sent := answer{status: http.StatusOK, written: true}
+	if out.open(u.position) != nil || out.send(u) != nil {
+		return sent, nil
+	}
+	f, u, err := s.join(ctx, c, u, func(u update) (bool, error) { return true, out.send(u) })
+	if f == nil || err != nil {
+		return sent, nil
+	}
+	defer s.followers.leave(f)
+	err = out.beat(u.position, s.followers.known().Age)
+	heart := time.NewTicker(s.config.Heartbeat)
+	defer heart.Stop()
+	for err == nil {
+		select {
+		case next := <-f.updates:
+			u = next.after(u.position)
+			err = out.send(u)
+		case <-heart.C:
+			// Changes that wait to be sent are sign of life enough, and no position past
+			// them may be told.
+			if at := s.followers.sent(f); at > 0 {
+				err = out.beat(max(at, u.position), s.followers.known().Age)
+			}
+		case <-f.ended:
+			return sent, nil
+		case <-ctx.Done():
+			return sent, nil
+		}
+	}
+	return sent, nil
+}
+
+// eventWriter writes events, each batch within a bounded time.
+type eventWriter struct {
+	w   http.ResponseWriter
+	rc  *http.ResponseController
+	buf bytes.Buffer
+}
+
+func (e *eventWriter) open(position uint64) error {
+	h := e.w.Header()
+	h.Set("Content-Type", eventStream)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // asks proxies not to collect events before they pass them on
+	h.Set(positionHeader, strconv.FormatUint(position, 10))
+	e.w.WriteHeader(http.StatusOK)
+	return e.rc.Flush()
+}
+
+// send writes changes, one an event. Only the last of a commit has an id: whoever goes on
+// from there has the whole commit.
+func (e *eventWriter) send(u update) error {
+	for _, c := range u.commits {
+		for i, data := range c.changes {
+			if i == len(c.changes)-1 {
+				fmt.Fprintf(&e.buf, "id: %d\n", c.position)
+			}
+			fmt.Fprintf(&e.buf, "event: change\ndata: %s\n\n", data)
+		}
+	}
+	return e.flush()
+}
+
+// beat tells that there is nothing new up to a position, and how old that knowledge is.
+func (e *eventWriter) beat(position uint64, age time.Duration) error {
+	data, err := json.Marshal(struct {
+		Position string  `json:"position"`
+		Age      float64 `json:"age"`
+	}{strconv.FormatUint(position, 10), age.Round(time.Millisecond).Seconds()})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&e.buf, "event: heartbeat\ndata: %s\n\n", data)
+	return e.flush()
+}
+
+func (e *eventWriter) flush() error {
+	if e.buf.Len() == 0 {
+		return nil
+	}
+	if err := e.rc.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
+		return err
+	}
+	_, err := e.w.Write(e.buf.Bytes())
+	e.buf.Reset()
+	if err != nil {
+		return err
+	}
+	return e.rc.Flush()
+}

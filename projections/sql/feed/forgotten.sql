@@ -1,0 +1,3 @@
+SELECT forgotten
+FROM {schema}.services
+WHERE service_id = $1
