@@ -248,7 +248,7 @@ func (w *world) deliveries(webhookID string) []webhookrelay.Delivery {
 	var all []webhookrelay.Delivery
 	before := ""
 	for {
-		page, err := webhookrelay.NewDeliveries(w.pool).List(context.Background(), webhookID, before, webhookrelay.MaxListed)
+		page, err := webhookrelay.NewDeliveries(w.pool).List(context.Background(), webhookID, "", before, webhookrelay.MaxListed)
 		if err != nil {
 			w.t.Fatal(err)
 		}
