@@ -19,7 +19,6 @@ import (
 	"github.com/claimledger/claimledger/projections/pgdb"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 	"github.com/claimledger/claimledger/webhookrelay"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -331,22 +330,6 @@ func newReceiver(t *testing.T, now func() time.Time) *receiver {
 	}))
 	t.Cleanup(r.Server.Close)
 	return r
-}
-
-func (r *receiver) verify(got received, now time.Time) {
-	if err := signature.Verify(got.header, got.body, []string{secret}, now, 5*time.Second); err != nil {
-		r.t.Error(err)
-	}
-	if err := signature.VerifyBody(got.header, got.body, []string{secret}); err != nil {
-		r.t.Error(err)
-	}
-}
-
-// unchecked leaves the signatures to the test.
-func (r *receiver) unchecked() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.any = true
 }
 
 func (w *world) receiver() *receiver { return newReceiver(w.t, w.clock.Now) }

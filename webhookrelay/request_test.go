@@ -84,6 +84,22 @@ func TestRotatedSecret(t *testing.T) {
 	}
 }
 
+func (r *receiver) verify(got received, now time.Time) {
+	if err := signature.Verify(got.header, got.body, []string{secret}, now, 5*time.Second); err != nil {
+		r.t.Error(err)
+	}
+	if err := signature.VerifyBody(got.header, got.body, []string{secret}); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// unchecked leaves the signatures to the test.
+func (r *receiver) unchecked() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.any = true
+}
+
 func (w *world) ask(q webhookrelay.Request) (id string, err error) {
 	w.t.Helper()
 	q.WebhookID = "hook"
