@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -78,12 +79,16 @@ func writeError(w http.ResponseWriter, requestID string, err error) int {
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		status, encoded = http.StatusInternalServerError, []byte(`{"error":"The answer could not be encoded.","code":"INTERNAL"}`)
+	var encoded bytes.Buffer
+	e := json.NewEncoder(&encoded)
+	e.SetEscapeHTML(false) // the bodies of events are to be the bytes that webhooks get
+	if err := e.Encode(body); err != nil {
+		encoded.Reset()
+		status = http.StatusInternalServerError
+		encoded.WriteString(`{"error":"The answer could not be encoded.","code":"INTERNAL"}` + "\n")
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(encoded)+1))
+	w.Header().Set("Content-Length", strconv.Itoa(encoded.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(encoded, '\n')) // the client is gone: nobody to tell
+	_, _ = w.Write(encoded.Bytes()) // the client is gone: nobody to tell
 }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"net"
 	"net/http"
 	"sync"
@@ -67,6 +68,7 @@ type settings struct {
 	health     api.WebhookHealth
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
+	deliveries api.DeliveryStore
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -96,7 +98,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	}
 	s := settings{
 		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
-		limits: domain.DefaultOwnerLimits(), health: undelivered{}, heartbeat: 20 * time.Millisecond,
+		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
 	}
 	for _, f := range change {
 		f(&s)
@@ -116,7 +118,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {
@@ -182,6 +184,37 @@ type undelivered struct{}
 
 func (undelivered) WebhookHealth(context.Context, []string) (map[string]api.Health, error) {
 	return nil, nil
+}
+
+// asked has no deliveries, and keeps what it was asked for.
+type asked struct {
+	*ledger
+	mu       sync.Mutex
+	requests []api.DeliveryRequest
+}
+
+func (a *asked) Position(context.Context) (uint64, error) { return a.last(), nil }
+
+func (a *asked) Deliveries(_ context.Context, _, _, before string, _ int) ([]api.Delivery, error) {
+	if before != "" {
+		return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no delivery %s of this webhook.", before)
+	}
+	return []api.Delivery{}, nil
+}
+
+func (a *asked) Delivery(_ context.Context, _, id string) (api.Delivery, []api.Attempt, error) {
+	return api.Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", id)
+}
+
+func (a *asked) Events(context.Context, string, uint64, int) ([]json.RawMessage, error) {
+	return []json.RawMessage{}, nil
+}
+
+func (a *asked) Ask(_ context.Context, r api.DeliveryRequest) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests = append(a.requests, r)
+	return r.ID, nil
 }
 
 // last is the position of the last commit in the log.

@@ -35,6 +35,8 @@ type Config struct {
 	Reads    *projections.Reader
 	Usage    UsageStore
 	Webhooks WebhookHealth
+	// Deliveries is what there is to know and to ask of deliveries.
+	Deliveries DeliveryStore
 
 	Now     func() time.Time
 	NewID   func() string // ULIDs
@@ -168,7 +170,15 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/services/{service}/webhooks", asOwner, read, s.listWebhooks},
 		{"POST", "/v1/services/{service}/webhooks", asOwner, updateModel, s.createWebhook},
 		{"GET", "/v1/services/{service}/webhooks/{webhook}", asOwner, read, s.getWebhook},
+		{"PATCH", "/v1/services/{service}/webhooks/{webhook}", asOwner, updateModel, s.updateWebhook},
 		{"DELETE", "/v1/services/{service}/webhooks/{webhook}", asOwner, deleteModel, s.deleteWebhook},
+		{"POST", "/v1/services/{service}/webhooks/{webhook}/rotate-secret", asOwner, updateModel, s.rotateSecret},
+		{"GET", "/v1/services/{service}/webhooks/{webhook}/deliveries", asOwner, read, s.listDeliveries},
+		{"GET", "/v1/services/{service}/webhooks/{webhook}/deliveries/{delivery}", asOwner, read, s.getDelivery},
+		{"POST", "/v1/services/{service}/webhooks/{webhook}/deliveries/{delivery}/redeliver", asOwner, updateModel, s.redeliver},
+		{"POST", "/v1/services/{service}/webhooks/{webhook}/replay", asOwner, updateModel, s.replay},
+		{"POST", "/v1/services/{service}/webhooks/{webhook}/ping", asOwner, updateModel, s.ping},
+		{"GET", "/v1/services/{service}/webhooks/{webhook}/events", asOwner, read, s.pullEvents},
 
 		{"POST", loginPath, anyone, "", s.login},
 		{"POST", "/v1/auth/logout", asOwner, "", s.logout},

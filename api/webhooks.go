@@ -20,6 +20,9 @@ var webhookEvents = []domain.EventType{
 	domain.ClaimRevokedType, domain.ClaimExpiredType,
 }
 
+// maxWebhookURL is how many characters a target may have.
+const maxWebhookURL = 2048
+
 type webhookBody struct {
 	ID              string     `json:"id"`
 	URL             string     `json:"url"`
@@ -48,17 +51,16 @@ func (s *Server) createWebhook(c *call) (action, error) {
 	}
 	p := domain.WebhookCreated{
 		WebhookID: newUUID(), ServiceID: c.path("service"),
-		URL:    f.required("url", 1, 2048),
+		URL:    f.required("url", 1, maxWebhookURL),
 		Events: f.webhookEvents(),
 	}
 	if d := f.text("description", domain.MaxDescription); d != nil {
 		p.Description = *d
 	}
 	secret := f.secret("secret")
-	var authValue string
-	f.get("auth_header", "a string", &p.AuthHeader)
-	f.get("auth_value", "a string", &authValue)
-	f.Merge(domain.CheckAuthHeader(p.AuthHeader, authValue))
+	if auth := s.readAuth(f, p.WebhookID); auth != nil {
+		p.AuthHeader, p.AuthValue = auth.Header, auth.Value
+	}
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
@@ -66,23 +68,13 @@ func (s *Server) createWebhook(c *call) (action, error) {
 		return nil, err
 	}
 	p.Secret = s.seal(secret, p.WebhookID)
-	if authValue != "" {
-		sealed := s.seal(authValue, p.WebhookID)
-		p.AuthValue = &sealed
-	}
 	return s.registry(c, "webhook.create", http.StatusCreated, domain.CreateWebhook{WebhookCreated: p},
-		func(a domain.RegistryAnswer, _ commands.Result) (body any, err error) {
-			err = errGone
-			s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-				if w, ok := r.Webhook(a.ID); ok {
-					b := webhookBody{ID: w.ID, URL: w.URL, Events: publicEvents(w.Events), Description: w.Description, Active: w.Active, CreatedAt: w.CreatedAt}
-					if a.ID == p.WebhookID {
-						b.Secret = secret
-					}
-					body, err = b, nil
-				}
-			})
-			return body, err
+		func(a domain.RegistryAnswer, _ commands.Result) (any, error) {
+			b, err := s.webhookNow(c, a.ID)
+			if a.ID == p.WebhookID {
+				b.Secret = secret
+			}
+			return b, err
 		})
 }
 

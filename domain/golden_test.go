@@ -56,6 +56,11 @@ func currentEvents() []Payload {
 			WebhookID: "w-1", ServiceID: "6f1c", URL: "https://example.com/?a=1&b=2", Events: []EventType{ClaimApprovedType}, Description: "cache",
 			Secret: sealed, AuthHeader: "X-Auth", AuthValue: &sealed,
 		},
+		WebhookReconfigured{
+			WebhookID: "w-1", ServiceID: "6f1c", URL: "https://example.com/?a=1&b=2", Events: []EventType{ClaimApprovedType}, Description: "cache",
+			AuthHeader: "X-Auth", AuthValue: &sealed,
+		},
+		WebhookSecretRotated{WebhookID: "w-1", ServiceID: "6f1c", Secret: sealed, PreviousUntil: until},
 		WebhookUpdated{WebhookID: "w-1", ServiceID: "6f1c", Active: true, Reason: "back"},
 		WebhookDeleted{WebhookID: "w-1", ServiceID: "6f1c"},
 	}

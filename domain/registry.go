@@ -55,6 +55,7 @@ type Webhook struct {
 	AuthValue                       *Sealed
 	Active                          bool
 	CreatedAt                       time.Time
+	FormerUntil                     []time.Time // when the secrets that it had cease to sign
 }
 
 // Registry is the state of a registry boundary. It is not safe for concurrent use;
@@ -167,13 +168,11 @@ func (r *Registry) evolveKeys(p Payload, at time.Time) error {
 		return change(r.managers, p.KeyID, func(k *ManagementKey) { k.Active = false })
 	case ManagementKeyDeleted:
 		return remove(r.managers, p.KeyID)
-	case WebhookCreated:
-		return insert(r.webhooks, p.WebhookID, Webhook{p.WebhookID, p.ServiceID, p.URL, p.Description, p.Events, p.Secret, p.AuthHeader, p.AuthValue, true, at})
-	case WebhookUpdated:
-		return change(r.webhooks, p.WebhookID, func(w *Webhook) { w.Active = p.Active })
-	case WebhookDeleted:
-		return remove(r.webhooks, p.WebhookID)
 	}
+	return r.evolveWebhook(p, at)
+}
+
+func doesNotBelong(p Payload) error {
 	return fmt.Errorf("%s does not belong to a registry boundary", p.EventType())
 }
 

@@ -100,17 +100,6 @@ type (
 		KeyID   string
 		Grantor []Permission
 	}
-	// CreateWebhook registers an endpoint. The caller has checked the URL and sealed
-	// the secrets.
-	CreateWebhook struct{ WebhookCreated }
-	// SetWebhookActive starts or stops calls to an endpoint.
-	SetWebhookActive struct {
-		WebhookID, ServiceID string
-		Active               bool
-		Reason               string
-	}
-	// DeleteWebhook ends a webhook.
-	DeleteWebhook struct{ WebhookID, ServiceID string }
 )
 
 func (RegisterNamespace) registryCommand()       {}
@@ -129,9 +118,6 @@ func (RevokeServiceKey) registryCommand()        {}
 func (CreateManagementKey) registryCommand()     {}
 func (DeactivateManagementKey) registryCommand() {}
 func (DeleteManagementKey) registryCommand()     {}
-func (CreateWebhook) registryCommand()           {}
-func (SetWebhookActive) registryCommand()        {}
-func (DeleteWebhook) registryCommand()           {}
 
 // RegistryAnswer says what a registry command was about.
 type RegistryAnswer struct {
@@ -185,11 +171,11 @@ func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimit
 	case ChangePolicy:
 		return r.changePolicy(cmd)
 	default:
-		return r.decideService(cmd, limits)
+		return r.decideService(cmd, limits, now)
 	}
 }
 
-func (r *Registry) decideService(cmd RegistryCommand, limits OwnerLimits) (RegistryDecision, error) {
+func (r *Registry) decideService(cmd RegistryCommand, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
 	switch cmd := cmd.(type) {
 	case CreateService:
 		return r.createService(cmd, limits)
@@ -214,16 +200,11 @@ func (r *Registry) decideService(cmd RegistryCommand, limits OwnerLimits) (Regis
 		return r.endManagementKey(cmd.KeyID, cmd.Grantor, ManagementKeyDeleted{cmd.KeyID})
 	case CreateWebhook:
 		return r.createWebhook(cmd, limits)
-	case SetWebhookActive:
-		return r.setWebhookActive(cmd)
-	case DeleteWebhook:
-		if w, ok := r.webhooks[cmd.WebhookID]; !ok || w.ServiceID != cmd.ServiceID {
-			return RegistryDecision{}, notFound("webhook", cmd.WebhookID)
-		}
-		return record(cmd.WebhookID, WebhookDeleted{cmd.WebhookID, cmd.ServiceID})
 	}
-	return RegistryDecision{}, fmt.Errorf("unknown registry command %T", cmd)
+	return r.decideWebhook(cmd, now)
 }
+
+func unknownCommand(cmd RegistryCommand) error { return fmt.Errorf("unknown registry command %T", cmd) }
 
 func record(id string, payloads ...Payload) (RegistryDecision, error) {
 	return RegistryDecision{Payloads: payloads, Answer: RegistryAnswer{ID: id}}, nil
@@ -445,31 +426,4 @@ func (r *Registry) endManagementKey(keyID string, grantor []Permission, p Payloa
 		return RegistryDecision{Answer: RegistryAnswer{ID: keyID}}, nil
 	}
 	return record(keyID, p)
-}
-
-func (r *Registry) createWebhook(cmd CreateWebhook, limits OwnerLimits) (RegistryDecision, error) {
-	if _, ok := r.services[cmd.ServiceID]; !ok {
-		return RegistryDecision{}, notFound("service", cmd.ServiceID)
-	}
-	n := 0
-	for _, w := range r.webhooks {
-		if w.ServiceID == cmd.ServiceID {
-			n++
-		}
-	}
-	if n >= limits.WebhooksPerService {
-		return RegistryDecision{}, limitConflict("webhooks for a service", limits.WebhooksPerService)
-	}
-	return record(cmd.WebhookID, cmd.WebhookCreated)
-}
-
-func (r *Registry) setWebhookActive(cmd SetWebhookActive) (RegistryDecision, error) {
-	w, ok := r.webhooks[cmd.WebhookID]
-	if !ok || w.ServiceID != cmd.ServiceID {
-		return RegistryDecision{}, notFound("webhook", cmd.WebhookID)
-	}
-	if w.Active == cmd.Active {
-		return RegistryDecision{Answer: RegistryAnswer{ID: w.ID}}, nil
-	}
-	return record(w.ID, WebhookUpdated{w.ID, w.ServiceID, cmd.Active, cmd.Reason})
 }

@@ -22,10 +22,6 @@ const (
 	ManagementKeyCreatedType     EventType = "management_key.created"
 	ManagementKeyDeactivatedType EventType = "management_key.deactivated"
 	ManagementKeyDeletedType     EventType = "management_key.deleted"
-
-	WebhookCreatedType EventType = "webhook.created"
-	WebhookUpdatedType EventType = "webhook.updated"
-	WebhookDeletedType EventType = "webhook.deleted"
 )
 
 // NamespaceRegistered begins a namespace, with its first owner. What is personal
@@ -133,33 +129,6 @@ type ManagementKeyDeleted struct {
 	KeyID string `json:"key_id"`
 }
 
-// WebhookCreated registers an endpoint. Secrets are sealed with the webhook's id as
-// associated data.
-type WebhookCreated struct {
-	WebhookID   string      `json:"webhook_id"`
-	ServiceID   string      `json:"service_id"`
-	URL         string      `json:"url"`
-	Events      []EventType `json:"events"` // claim.* event types
-	Description string      `json:"description,omitempty"`
-	Secret      Sealed      `json:"secret"`
-	AuthHeader  string      `json:"auth_header,omitempty"`
-	AuthValue   *Sealed     `json:"auth_value,omitempty"`
-}
-
-// WebhookUpdated records whether a webhook is called, and why that changed.
-type WebhookUpdated struct {
-	WebhookID string `json:"webhook_id"`
-	ServiceID string `json:"service_id"`
-	Active    bool   `json:"active"`
-	Reason    string `json:"reason,omitempty"`
-}
-
-// WebhookDeleted ends a webhook: what is queued for it is not delivered.
-type WebhookDeleted struct {
-	WebhookID string `json:"webhook_id"`
-	ServiceID string `json:"service_id"`
-}
-
 func (NamespaceRegistered) EventType() EventType      { return NamespaceRegisteredType }
 func (NamespaceDeactivated) EventType() EventType     { return NamespaceDeactivatedType }
 func (NamespaceActivated) EventType() EventType       { return NamespaceActivatedType }
@@ -176,9 +145,6 @@ func (ServiceKeyRevoked) EventType() EventType        { return ServiceKeyRevoked
 func (ManagementKeyCreated) EventType() EventType     { return ManagementKeyCreatedType }
 func (ManagementKeyDeactivated) EventType() EventType { return ManagementKeyDeactivatedType }
 func (ManagementKeyDeleted) EventType() EventType     { return ManagementKeyDeletedType }
-func (WebhookCreated) EventType() EventType           { return WebhookCreatedType }
-func (WebhookUpdated) EventType() EventType           { return WebhookUpdatedType }
-func (WebhookDeleted) EventType() EventType           { return WebhookDeletedType }
 
 func (NamespaceRegistered) SchemaVersion() int      { return 1 }
 func (NamespaceDeactivated) SchemaVersion() int     { return 1 }
@@ -196,9 +162,6 @@ func (ServiceKeyRevoked) SchemaVersion() int        { return 1 }
 func (ManagementKeyCreated) SchemaVersion() int     { return 1 }
 func (ManagementKeyDeactivated) SchemaVersion() int { return 1 }
 func (ManagementKeyDeleted) SchemaVersion() int     { return 1 }
-func (WebhookCreated) SchemaVersion() int           { return 1 }
-func (WebhookUpdated) SchemaVersion() int           { return 1 }
-func (WebhookDeleted) SchemaVersion() int           { return 1 }
 
 func init() {
 	decoder[NamespaceRegistered](1)
@@ -217,7 +180,4 @@ func init() {
 	decoder[ManagementKeyCreated](1)
 	decoder[ManagementKeyDeactivated](1)
 	decoder[ManagementKeyDeleted](1)
-	decoder[WebhookCreated](1)
-	decoder[WebhookUpdated](1)
-	decoder[WebhookDeleted](1)
 }

@@ -54,6 +54,8 @@ func registryCommands() map[string]RegistryCommand {
 		"delete management key":     DeleteManagementKey{"m-1", Permissions},
 		"create webhook":            CreateWebhook{WebhookCreated{WebhookID: "w-9", ServiceID: "svc"}},
 		"set webhook active":        SetWebhookActive{"w-1", "svc", false, ""},
+		"update webhook":            UpdateWebhook{WebhookID: "w-1", ServiceID: "svc", Description: &text},
+		"rotate webhook's secret":   RotateWebhookSecret{WebhookID: "w-1", ServiceID: "svc"},
 		"delete webhook":            DeleteWebhook{"w-1", "svc"},
 	}
 }

@@ -96,6 +96,8 @@ func (m *registryMachine) webhookCommand(t *rapid.T) {
 	m.step(t, rapid.SampledFrom([]RegistryCommand{
 		CreateWebhook{WebhookCreated{WebhookID: m.next("w-"), ServiceID: service, Events: []EventType{ClaimExpiredType}}},
 		SetWebhookActive{webhook, service, rapid.Bool().Draw(t, "active"), ""},
+		UpdateWebhook{WebhookID: webhook, ServiceID: service, Description: &webhook},
+		RotateWebhookSecret{WebhookID: webhook, ServiceID: service, Secret: Sealed{KeyID: "k"}},
 		DeleteWebhook{webhook, service},
 	}).Draw(t, "command"))
 }

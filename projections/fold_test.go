@@ -188,6 +188,12 @@ func (f *fold) registryEvent(name string, at time.Time, p domain.Payload) {
 		f.managers = slices.DeleteFunc(f.managers, func(k *managerOf) bool { return k.ID == p.KeyID })
 	case domain.WebhookCreated:
 		f.webhooks = append(f.webhooks, &Webhook{p.WebhookID, p.ServiceID, p.URL, p.Events, clean(p.Description), p.AuthHeader, true, at})
+	case domain.WebhookReconfigured:
+		for _, w := range f.webhooks {
+			if w.ID == p.WebhookID {
+				w.URL, w.Events, w.Description, w.AuthHeader = p.URL, p.Events, clean(p.Description), p.AuthHeader
+			}
+		}
 	case domain.WebhookUpdated:
 		for _, w := range f.webhooks {
 			if w.ID == p.WebhookID {

@@ -90,7 +90,11 @@ func TestRoles(t *testing.T) {
 	if _, err := projector.Exec(ctx, "CREATE SCHEMA model_later; CREATE TABLE model_later.x AS SELECT 1"); err != nil {
 		t.Fatal(err)
 	}
-	for _, sql := range []string{"SELECT FROM model_later.x", "SELECT FROM webhookrelay.webhooks"} {
+	for _, sql := range []string{
+		"SELECT FROM model_later.x", "SELECT FROM webhookrelay.webhooks",
+		"INSERT INTO webhookrelay.requests (request_id, webhook_id, kind, fingerprint) VALUES ('q', 'w', 'ping', '') ON CONFLICT ON CONSTRAINT requests_pkey DO NOTHING",
+		"SELECT pg_notify('webhookrelay_tasks', '')",
+	} {
 		if _, err := api.Exec(ctx, sql); err != nil {
 			t.Errorf("%s: %v", sql, err)
 		}
@@ -110,6 +114,10 @@ func TestRoles(t *testing.T) {
 		{api, "CREATE TEMPORARY TABLE mine ()"},
 		{api, "DELETE FROM webhookrelay.webhooks"},
 		{api, "CREATE TABLE webhookrelay.mine ()"},
+		{api, "UPDATE webhookrelay.requests SET done_at = now()"},
+		{api, "DELETE FROM webhookrelay.requests"},
+		{api, "INSERT INTO webhookrelay.tasks VALUES ('w', 'cancel')"},
+		{projector, "INSERT INTO webhookrelay.requests (request_id, webhook_id, kind, fingerprint) VALUES ('p', 'w', 'ping', '')"},
 		{relay, "SELECT FROM projections.generations"},
 		{relay, "SELECT FROM model_claims_v1_g1.claims"},
 		{relay, "DELETE FROM model_claims_v1_g1.claims"},

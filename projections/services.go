@@ -20,6 +20,7 @@ var (
 	managementKeyDeactivateSQL = statement("services/management_key_deactivate.sql")
 	managementKeyDeleteSQL     = statement("services/management_key_delete.sql")
 	webhookInsertSQL           = statement("services/webhook_insert.sql")
+	webhookReconfigureSQL      = statement("services/webhook_reconfigure.sql")
 	webhookUpdateSQL           = statement("services/webhook_update.sql")
 	webhookDeleteSQL           = statement("services/webhook_delete.sql")
 )
@@ -50,11 +51,9 @@ func applyService(t *target, rec eventstore.Record, p domain.Payload) {
 		t.queue(serviceDeleteKeysSQL, p.ServiceID)
 		t.queue(serviceDeleteWebhooksSQL, p.ServiceID)
 	case domain.WebhookCreated:
-		events := make([]string, len(p.Events))
-		for i, e := range p.Events {
-			events[i] = string(e)
-		}
-		t.queue(webhookInsertSQL, p.WebhookID, p.ServiceID, p.URL, events, p.Description, p.AuthHeader, at, rec.Position)
+		t.queue(webhookInsertSQL, p.WebhookID, p.ServiceID, p.URL, names(p.Events), p.Description, p.AuthHeader, at, rec.Position)
+	case domain.WebhookReconfigured:
+		t.queueOne("webhook "+p.WebhookID, webhookReconfigureSQL, p.WebhookID, p.URL, names(p.Events), p.Description, p.AuthHeader)
 	case domain.WebhookUpdated:
 		t.queueOne("webhook "+p.WebhookID, webhookUpdateSQL, p.WebhookID, p.Active)
 	case domain.WebhookDeleted:
@@ -82,4 +81,12 @@ func applyKey(t *target, rec eventstore.Record, p domain.Payload) {
 	case domain.ManagementKeyDeleted:
 		t.queueOne("management key "+p.KeyID, managementKeyDeleteSQL, p.KeyID)
 	}
+}
+
+func names(types []domain.EventType) []string {
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = string(t)
+	}
+	return names
 }

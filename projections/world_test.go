@@ -228,6 +228,14 @@ func (w *world) manage() {
 	}
 }
 
+func (w *world) reconfigureWebhook(h worldService) {
+	url, text, events := "https://example.com/"+w.id(), w.text(), []domain.EventType{domain.ClaimExpiredType}
+	w.registry(h.namespace, domain.UpdateWebhook{WebhookID: h.id, ServiceID: h.service, URL: &url, Description: &text,
+		Events: &events, Auth: &domain.WebhookAuth{}})
+	w.registry(h.namespace, domain.RotateWebhookSecret{WebhookID: h.id, ServiceID: h.service,
+		Secret: domain.Sealed{KeyID: "k", Data: []byte("ciphertext of another")}})
+}
+
 func (w *world) manageWebhooks(s worldService) {
 	switch w.rand.IntN(5) {
 	case 0, 1:
@@ -242,6 +250,7 @@ func (w *world) manageWebhooks(s worldService) {
 	case 2:
 		if h, ok := pick(w, w.webhooks); ok {
 			w.registry(h.namespace, domain.SetWebhookActive{WebhookID: h.id, ServiceID: h.service, Active: w.rand.IntN(2) == 0})
+			w.reconfigureWebhook(h)
 		}
 	case 3:
 		if h, ok := pick(w, w.webhooks); ok {

@@ -19,6 +19,9 @@ var publicNames = map[domain.EventType]string{
 	domain.ClaimExpiredType:   "request.expired",
 }
 
+// pingEvent is what receivers know a ping as.
+const pingEvent = "ping"
+
 // body is what is sent. The order of the fields and the form of the values are public:
 // receivers may keep hashes of bodies.
 type body struct {

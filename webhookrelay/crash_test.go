@@ -267,7 +267,7 @@ func TestPostgresRestarts(t *testing.T) {
 	w.approve("claim_1")
 	w.submit("claim_2", "svc")
 	eventually(t, "all is delivered", func() bool {
-		list, err := webhookrelay.NewDeliveries(w.pool).List(t.Context(), "hook", "", 10)
+		list, err := webhookrelay.NewDeliveries(w.pool).List(t.Context(), "hook", "", "", 10)
 		return err == nil && len(list) == 3 &&
 			!slices.ContainsFunc(list, func(d webhookrelay.Delivery) bool { return d.State != webhookrelay.StateDelivered })
 	})

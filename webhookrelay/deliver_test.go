@@ -325,15 +325,15 @@ func TestListing(t *testing.T) {
 	w.assign(r)
 	w.deliver(r)
 	reader := webhookrelay.NewDeliveries(w.pool)
-	first, err := reader.List(t.Context(), "hook", "", 3)
+	first, err := reader.List(t.Context(), "hook", "", "", 3)
 	if err != nil || len(first) != 3 || first[0].Sequence != 5 || first[0].State != webhookrelay.StatePending || first[0].Last != nil {
 		t.Fatalf("%+v, %v", first, err)
 	}
-	next, err := reader.List(t.Context(), "hook", first[2].ID, 3)
+	next, err := reader.List(t.Context(), "hook", "", first[2].ID, 3)
 	if err != nil || len(next) != 2 || next[0].Sequence != 2 || next[0].Last == nil || string(next[0].Last.Response) != "thanks" {
 		t.Errorf("%+v, %v", next, err)
 	}
-	if none, err := reader.List(t.Context(), "other", "", 3); err != nil || len(none) != 0 {
+	if none, err := reader.List(t.Context(), "other", "", "", 3); err != nil || len(none) != 0 {
 		t.Errorf("%+v, %v", none, err)
 	}
 	if _, _, err := reader.Get(t.Context(), "other", first[0].ID); domain.ErrorCode(err) != domain.CodeNotFound {

@@ -45,6 +45,7 @@ type delivery struct {
 	token              string
 	leasedUntil        time.Time
 	suspect            bool
+	again              bool // it is sent once more, as its owner asked
 }
 
 // result is what came of a lease.
@@ -68,7 +69,9 @@ type deliverer struct {
 	logger   *slog.Logger
 	metrics  *Metrics
 	gone     func() // a receiver wants no more
-	signal   signal // there may be something to do
+	// finishedAgain tells that a replay may go on.
+	finishedAgain func()
+	signal        signal // there may be something to do
 
 	owner    string          // this process, in lease tokens
 	leases   int             // rounds of leasing so far
@@ -86,7 +89,7 @@ func newDeliverer(c Config, owner string, m *Metrics) *deliverer {
 	return &deliverer{
 		pool: c.Pool, sender: c.Sender, seal: c.SealKey, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m,
-		signal: newSignal(), owner: owner, unopened: map[string]bool{}, gone: func() {},
+		signal: newSignal(), owner: owner, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
 	}
 }
 
@@ -175,7 +178,7 @@ func (d *deliverer) attempt(ctx context.Context, l *delivery) {
 		r.attempted = true
 		r.outcome = d.sender.Send(ctx, attempt.Request{
 			URL: l.target.url, WebhookID: l.webhookID, EventID: l.eventID, EventType: l.eventType, Body: l.body,
-			Secrets: []string{l.target.secret}, AuthHeader: l.target.authHeader, AuthValue: l.target.authValue,
+			Secrets: l.target.secrets, AuthHeader: l.target.authHeader, AuthValue: l.target.authValue,
 			At: r.begun,
 		})
 	}

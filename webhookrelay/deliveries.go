@@ -2,6 +2,9 @@ package webhookrelay
 
 import (
 	"context"
+	"errors"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,7 +28,8 @@ const (
 type Delivery struct {
 	WebhookID   string
 	ID          string // the event's id, and the delivery's within the webhook
-	Sequence    uint64
+	Sequence    uint64 // of a ping, that of the last event before it
+	Ping        bool   // it is a test, and neither counted nor about a claim
 	Position    uint64
 	EventType   string // its public name
 	ClaimID     string
@@ -55,8 +59,12 @@ type WebhookHealth struct {
 	LastFailureAt   *time.Time
 }
 
-// MaxListed is how many deliveries are listed at a time at most.
-const MaxListed = 200
+const (
+	// MaxListed is how many deliveries or events are listed at a time at most.
+	MaxListed = 201 // one more than a page, which tells whether there is another
+	// maxAttempts is how many attempts at one delivery are shown, of up to 4 KiB each.
+	maxAttempts = 50
+)
 
 // Deliveries reads what the relay has done, for the owners of webhooks. Who may see a
 // webhook is the caller's to check.
@@ -65,11 +73,37 @@ type Deliveries struct{ pool *pgxpool.Pool }
 // NewDeliveries makes a reader.
 func NewDeliveries(pool *pgxpool.Pool) *Deliveries { return &Deliveries{pool} }
 
-// List is the webhook's deliveries, newest first, each with its last attempt: those
-// before the one with the id, or the newest where it is empty. It is empty where there
-// are none, or no such webhook.
-func (r *Deliveries) List(ctx context.Context, webhookID, beforeID string, limit int) ([]Delivery, error) {
-	rows, err := r.pool.Query(ctx, listDeliveriesSQL, webhookID, beforeID, min(max(limit, 1), MaxListed))
+// stateConditions choose the deliveries in a state.
+var stateConditions = map[State]string{
+	"":             "true",
+	StatePending:   "d.state = 'pending' AND NOT webhook.held",
+	StateHeld:      "d.state = 'pending' AND webhook.held",
+	StateDelivered: "d.state = 'delivered'",
+	StateDead:      "d.state = 'dead'",
+	StateCancelled: "d.state = 'cancelled'",
+}
+
+// List is the webhook's deliveries, the last event first, each with its last attempt:
+// those in the state, or in any where it is empty; and those before the one with the
+// id, or from the newest on where it is empty. There are none where there is no such
+// webhook; that there is no such state or delivery is CodeInvalidRequest.
+func (r *Deliveries) List(ctx context.Context, webhookID string, state State, beforeID string, limit int) ([]Delivery, error) {
+	condition, ok := stateConditions[state]
+	if !ok {
+		return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no state %s.", state)
+	}
+	sequence, ping := int64(math.MaxInt64), int32(math.MaxInt32)
+	if beforeID != "" {
+		err := r.pool.QueryRow(ctx, findDeliverySQL, webhookID, beforeID).Scan(&sequence, &ping)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no delivery %s of this webhook.", beforeID)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	sql := strings.Replace(listDeliveriesSQL, "{state}", condition, 1)
+	rows, err := r.pool.Query(ctx, sql, webhookID, sequence, ping, min(max(limit, 1), MaxListed))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +135,7 @@ func (r *Deliveries) addLastAttempts(ctx context.Context, webhookID string, list
 	return err
 }
 
-// Get is one delivery and all attempts at it, oldest first.
+// Get is one delivery and the last attempts at it, oldest first.
 func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, []Attempt, error) {
 	rows, err := r.pool.Query(ctx, getDeliverySQL, webhookID, id)
 	if err != nil {
@@ -115,7 +149,7 @@ func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, [
 		return Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", id)
 	}
 	d := found[0]
-	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id); err != nil {
+	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id, maxAttempts); err != nil {
 		return Delivery{}, nil, err
 	}
 	attempts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
@@ -126,6 +160,21 @@ func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, [
 		d.Last = &attempts[len(attempts)-1]
 	}
 	return d, attempts, err
+}
+
+// Events are the bodies of the webhook's events after a sequence number, in order.
+func (r *Deliveries) Events(ctx context.Context, webhookID string, after uint64, limit int) ([][]byte, error) {
+	rows, err := r.pool.Query(ctx, listEventsSQL, webhookID, int64(min(after, math.MaxInt64)), min(max(limit, 1), MaxListed))
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
+}
+
+// Position is up to where in the log deliveries are assigned.
+func (r *Deliveries) Position(ctx context.Context) (position uint64, err error) {
+	err = r.pool.QueryRow(ctx, positionSQL).Scan(&position)
+	return position, err
 }
 
 // Health is how the webhooks' receivers have been doing. What is not in the answer is
@@ -149,8 +198,10 @@ func scanDelivery(row pgx.CollectableRow) (Delivery, error) {
 	var d Delivery
 	var due time.Time
 	var held bool
-	err := row.Scan(&d.WebhookID, &d.ID, &d.Sequence, &d.Position, &d.EventType, &d.ClaimID, &d.State, &d.Attempts,
+	var ping int
+	err := row.Scan(&d.WebhookID, &d.ID, &d.Sequence, &ping, &d.Position, &d.EventType, &d.ClaimID, &d.State, &d.Attempts,
 		&due, &d.OccurredAt, &d.CreatedAt, &d.DeliveredAt, &held)
+	d.Ping = ping > 0
 	if d.State == StatePending {
 		d.DueAt = &due
 		if held {

@@ -20,7 +20,7 @@ var begin = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off; SE
 // target is where and with what a webhook is called. The secrets are nowhere but here.
 type target struct {
 	url                   string
-	secret                string
+	secrets               []string // the present one first, then those that it replaced
 	authHeader, authValue string
 }
 
@@ -144,7 +144,7 @@ func (d *deliverer) lease(ctx context.Context, tx pgx.Tx, free slots) ([]*delive
 	}
 	return pgx.CollectRows(result, func(row pgx.CollectableRow) (*delivery, error) {
 		l := &delivery{token: token, leasedUntil: until}
-		err := row.Scan(&l.webhookID, &l.eventID, &l.sequence, &l.claimID, &l.eventType, &l.body, &l.occurredAt, &l.attempts, &l.failures)
+		err := row.Scan(&l.webhookID, &l.eventID, &l.sequence, &l.claimID, &l.eventType, &l.body, &l.occurredAt, &l.attempts, &l.failures, &l.again)
 		l.target, l.suspect = targets[l.webhookID], suspects[l.webhookID]
 		return l, err
 	})
@@ -223,8 +223,10 @@ func (d *deliverer) lockEndpoints(ctx context.Context, tx pgx.Tx, grants map[str
 		var secret domain.Sealed
 		var authKeyID *string
 		var authValue []byte
+		var formerKeyIDs []string
+		var formerSecrets [][]byte
 		err := row.Scan(&e.webhookID, &e.failures, &e.pausedUntil, &e.inFlight,
-			&t.url, &secret.KeyID, &secret.Data, &t.authHeader, &authKeyID, &authValue)
+			&t.url, &secret.KeyID, &secret.Data, &t.authHeader, &authKeyID, &authValue, &formerKeyIDs, &formerSecrets)
 		if err != nil {
 			return e, err
 		}
@@ -232,7 +234,11 @@ func (d *deliverer) lockEndpoints(ctx context.Context, tx pgx.Tx, grants map[str
 		if authKeyID != nil {
 			auth = &domain.Sealed{KeyID: *authKeyID, Data: authValue}
 		}
-		if d.open(&t, e.webhookID, secret, auth) {
+		secrets := []domain.Sealed{secret}
+		for i, id := range formerKeyIDs {
+			secrets = append(secrets, domain.Sealed{KeyID: id, Data: formerSecrets[i]})
+		}
+		if d.open(&t, e.webhookID, secrets, auth) {
 			targets[e.webhookID] = &t
 		}
 		return e, nil
@@ -242,9 +248,13 @@ func (d *deliverer) lockEndpoints(ctx context.Context, tx pgx.Tx, grants map[str
 
 // open decrypts a webhook's secrets. Where it cannot, the webhook's deliveries wait:
 // they are not at fault, and the right key may come with the next start.
-func (d *deliverer) open(t *target, webhookID string, secret domain.Sealed, auth *domain.Sealed) bool {
+func (d *deliverer) open(t *target, webhookID string, secrets []domain.Sealed, auth *domain.Sealed) bool {
 	var err error
-	if t.secret, err = d.seal.Open(secret, webhookID); err == nil && auth != nil {
+	t.secrets = make([]string, len(secrets))
+	for i := 0; i < len(secrets) && err == nil; i++ {
+		t.secrets[i], err = d.seal.Open(secrets[i], webhookID)
+	}
+	if err == nil && auth != nil {
 		t.authValue, err = d.seal.Open(*auth, webhookID)
 	}
 	if err != nil && !d.unopened[webhookID] {

@@ -19,7 +19,6 @@ import (
 	"github.com/claimledger/claimledger/projections/pgdb"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 	"github.com/claimledger/claimledger/webhookrelay"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -248,7 +247,7 @@ func (w *world) deliveries(webhookID string) []webhookrelay.Delivery {
 	var all []webhookrelay.Delivery
 	before := ""
 	for {
-		page, err := webhookrelay.NewDeliveries(w.pool).List(context.Background(), webhookID, before, webhookrelay.MaxListed)
+		page, err := webhookrelay.NewDeliveries(w.pool).List(context.Background(), webhookID, "", before, webhookrelay.MaxListed)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -302,6 +301,7 @@ type receiver struct {
 	t *testing.T
 
 	mu     sync.Mutex
+	any    bool // of signatures
 	answer func(e event, n int, rw http.ResponseWriter)
 	got    []received
 	grown  chan struct{}
@@ -315,13 +315,10 @@ func newReceiver(t *testing.T, now func() time.Time) *receiver {
 		if err := json.Unmarshal(got.body, &got.event); err != nil {
 			t.Errorf("%s: %v", got.body, err)
 		}
-		if err := signature.Verify(req.Header, got.body, []string{secret}, now(), 5*time.Second); err != nil {
-			t.Error(err)
-		}
-		if err := signature.VerifyBody(req.Header, got.body, []string{secret}); err != nil {
-			t.Error(err)
-		}
 		r.mu.Lock()
+		if !r.any {
+			r.verify(got, now())
+		}
 		r.got = append(r.got, got)
 		n, answer := len(r.got), r.answer
 		close(r.grown)

@@ -2,6 +2,7 @@ package webhookrelay
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,6 +96,7 @@ type writing struct {
 	retryWebhookIDs, retryClaimIDs []string
 	retrySequences                 []int64
 	retryDueAt                     []time.Time
+	retryAgain                     []bool
 }
 
 func (w *writing) add(r result, s schedule) {
@@ -102,10 +104,12 @@ func (w *writing) add(r result, s schedule) {
 	if !r.outcome.OK() {
 		failures++
 		var again bool
-		if due, again = s.next(failures, r.outcome, r.ended); again {
+		// A ping is a question about now, and has one answer.
+		if due, again = s.next(failures, r.outcome, r.ended); again && r.eventType != pingEvent {
 			state = StatePending
 			w.retryWebhookIDs, w.retryClaimIDs = append(w.retryWebhookIDs, r.webhookID), append(w.retryClaimIDs, r.claimID)
 			w.retrySequences, w.retryDueAt = append(w.retrySequences, r.sequence), append(w.retryDueAt, due)
+			w.retryAgain = append(w.retryAgain, r.delivery.again)
 		} else {
 			state = StateDead
 		}
@@ -149,7 +153,7 @@ func (w *writing) statements() *pgx.Batch {
 	b.Queue(finishDeliveriesSQL, w.webhookIDs, w.eventIDs, w.states, w.attempts, w.failures, w.dueAt, w.endedAt)
 	b.Queue(addAttemptsSQL, w.webhookIDs, w.eventIDs, w.attempts, w.begunAt, w.took, w.statuses, w.responses, w.errors)
 	if len(w.retryWebhookIDs) > 0 {
-		b.Queue(postponeSuccessorsSQL, w.retryWebhookIDs, w.retryClaimIDs, w.retrySequences, w.retryDueAt)
+		b.Queue(postponeSuccessorsSQL, w.retryWebhookIDs, w.retryClaimIDs, w.retrySequences, w.retryDueAt, w.retryAgain)
 	}
 	var ids []string
 	var failures, failed []int
@@ -185,6 +189,9 @@ func (d *deliverer) publish(t tally) {
 		if r.outcome.Err != nil {
 			d.logger.Debug("a webhook attempt failed", "webhook_id", r.webhookID, "event_id", r.eventID, "err", r.outcome.Err)
 		}
+	}
+	if slices.ContainsFunc(t.results, func(r result) bool { return r.delivery.again }) {
+		d.finishedAgain()
 	}
 	if t.gone {
 		d.gone()

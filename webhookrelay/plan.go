@@ -20,6 +20,7 @@ type plan struct {
 
 	created []createdWebhook
 	touched map[string]*webhook // whose activity or next sequence changed
+	altered []alteration
 	enabled []string
 	deleted []string
 
@@ -42,7 +43,9 @@ type createdWebhook struct {
 	domain.WebhookCreated
 }
 
-func (p *plan) hasTasks() bool { return len(p.enabled)+len(p.deleted) > 0 }
+// hasTasks tells that there is something for upkeep; a webhook that is new may have
+// been asked for a ping already.
+func (p *plan) hasTasks() bool { return len(p.created)+len(p.enabled)+len(p.deleted) > 0 }
 
 // plan works out what the commits change. It moves the session's webhooks along, so a
 // plan that is not written ends the session.
@@ -94,16 +97,24 @@ func (s *session) readFacts(ctx context.Context, batch []eventstore.Record) (map
 func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 	switch payload := e.Payload.(type) {
 	case domain.WebhookCreated:
-		events := map[domain.EventType]bool{}
-		for _, t := range payload.Events {
-			events[t] = true
-		}
-		s.add(&webhook{id: payload.WebhookID, serviceID: payload.ServiceID, events: events, active: true, next: 1})
+		s.add(&webhook{id: payload.WebhookID, serviceID: payload.ServiceID, events: eventSet(payload.Events), active: true, next: 1})
 		p.created = append(p.created, createdWebhook{r.Commit.Namespace, r.Position, payload})
+	case domain.WebhookReconfigured:
+		w, err := s.existing(payload.WebhookID)
+		if err != nil {
+			return err
+		}
+		w.events = eventSet(payload.Events)
+		p.altered = append(p.altered, reconfiguration(payload))
+	case domain.WebhookSecretRotated:
+		if _, err := s.existing(payload.WebhookID); err != nil {
+			return err
+		}
+		p.altered = append(p.altered, rotation(payload))
 	case domain.WebhookUpdated:
-		w := s.webhooks[payload.WebhookID]
-		if w == nil {
-			return fmt.Errorf("webhook %s does not exist", payload.WebhookID)
+		w, err := s.existing(payload.WebhookID)
+		if err != nil {
+			return err
 		}
 		w.active = payload.Active
 		p.touched[w.id] = w
@@ -111,9 +122,9 @@ func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 			p.enabled = append(p.enabled, w.id)
 		}
 	case domain.WebhookDeleted:
-		w := s.webhooks[payload.WebhookID]
-		if w == nil {
-			return fmt.Errorf("webhook %s does not exist", payload.WebhookID)
+		w, err := s.existing(payload.WebhookID)
+		if err != nil {
+			return err
 		}
 		s.end(p, w)
 	case domain.ServiceDeleted:
@@ -176,17 +187,12 @@ func (s *session) takeClaim(p *plan, r eventstore.Record, e domain.Event) error 
 func (p *plan) statements(now time.Time) *pgx.Batch {
 	b := &pgx.Batch{}
 	for _, w := range p.created {
-		events := make([]string, len(w.Events))
-		for i, t := range w.Events {
-			events[i] = string(t)
-		}
-		var authKeyID *string
-		var authValue []byte
-		if w.AuthValue != nil {
-			authKeyID, authValue = &w.AuthValue.KeyID, w.AuthValue.Data
-		}
-		b.Queue(createWebhookSQL, w.WebhookID, w.namespace, w.ServiceID, w.URL, events,
+		authKeyID, authValue := sealedColumns(w.AuthValue)
+		b.Queue(createWebhookSQL, w.WebhookID, w.namespace, w.ServiceID, w.URL, eventNames(w.Events),
 			w.Secret.KeyID, w.Secret.Data, w.AuthHeader, authKeyID, authValue, w.position)
+	}
+	for _, a := range p.altered {
+		a.queue(b)
 	}
 	if len(p.touched) > 0 {
 		var ids []string

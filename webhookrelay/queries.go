@@ -16,6 +16,10 @@ var (
 	createWebhookSQL string
 	//go:embed queries/update_webhooks.sql
 	updateWebhooksSQL string
+	//go:embed queries/reconfigure_webhook.sql
+	reconfigureWebhookSQL string
+	//go:embed queries/rotate_secret.sql
+	rotateSecretSQL string
 	//go:embed queries/delete_webhooks.sql
 	deleteWebhooksSQL string
 	//go:embed queries/add_tasks.sql
@@ -84,10 +88,46 @@ var (
 	healthSQL string
 	//go:embed queries/list_deliveries.sql
 	listDeliveriesSQL string
+	//go:embed queries/find_delivery.sql
+	findDeliverySQL string
+	//go:embed queries/list_events.sql
+	listEventsSQL string
+	//go:embed queries/position.sql
+	positionSQL string
 	//go:embed queries/get_delivery.sql
 	getDeliverySQL string
 	//go:embed queries/list_attempts.sql
 	listAttemptsSQL string
 	//go:embed queries/last_attempts.sql
 	lastAttemptsSQL string
+)
+
+// What owners ask for: how it gets in, and how it is done.
+var (
+	//go:embed queries/asked.sql
+	askedSQL string
+	//go:embed queries/ask_possible.sql
+	askPossibleSQL string
+	//go:embed queries/ask.sql
+	askSQL string
+	//go:embed queries/list_requests.sql
+	listRequestsSQL string
+	//go:embed queries/read_request.sql
+	readRequestSQL string
+	//go:embed queries/end_request.sql
+	endRequestSQL string
+	//go:embed queries/tidy.sql
+	tidySQL string
+	//go:embed queries/last_sequence.sql
+	lastSequenceSQL string
+	//go:embed queries/redeliver.sql
+	redeliverSQL string
+	//go:embed queries/add_ping.sql
+	addPingSQL string
+	//go:embed queries/count_again.sql
+	countAgainSQL string
+	//go:embed queries/replay.sql
+	replaySQL string
+	//go:embed queries/move_replay.sql
+	moveReplaySQL string
 )

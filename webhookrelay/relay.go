@@ -103,7 +103,7 @@ func New(c Config) (*Relay, error) {
 	m := newMetrics()
 	d := newDeliverer(c, rand.Text(), m)
 	u := &upkeep{pool: c.Pool, disabler: c.Disabler, clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal()}
-	d.gone = u.wake.raise
+	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
 		assigned: d.signal.raise, changed: u.wake.raise,
@@ -166,8 +166,8 @@ func (r *Relay) DeliverDue(ctx context.Context) (attempts int, err error) {
 	return r.deliverer.step(ctx)
 }
 
-// Upkeep requeues what enabled webhooks have, cancels what deleted webhooks have, and
-// has the webhooks disabled whose receivers are gone.
+// Upkeep requeues what enabled webhooks have, cancels what deleted webhooks have, does
+// what owners asked for, and has the webhooks disabled whose receivers are gone.
 func (r *Relay) Upkeep(ctx context.Context) error { return r.upkeep.step(ctx) }
 
 // Metrics are the relay's collectors, to be registered.

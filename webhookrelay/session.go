@@ -139,6 +139,14 @@ func (s *session) readWebhooks(ctx context.Context) error {
 	return err
 }
 
+func (s *session) existing(webhookID string) (*webhook, error) {
+	w := s.webhooks[webhookID]
+	if w == nil {
+		return nil, fmt.Errorf("webhook %s does not exist", webhookID)
+	}
+	return w, nil
+}
+
 func (s *session) add(w *webhook) {
 	s.webhooks[w.id] = w
 	if s.byService[w.serviceID] == nil {

@@ -28,7 +28,7 @@ const (
 )
 
 // upkeep does, piece by piece, what a change of a webhook means for the deliveries that
-// exist already. Any number of processes may do it at once.
+// exist already, and what its owner asks for. Any number of processes may do it at once.
 type upkeep struct {
 	pool     *pgxpool.Pool
 	disabler Disabler
@@ -77,7 +77,9 @@ func (u *upkeep) step(ctx context.Context) error {
 			err = nil
 		}
 	}
-	if len(tasks) > 0 {
+	served, err := u.serveRequests(ctx)
+	errs = append(errs, err)
+	if len(tasks)+served > 0 {
 		u.requeued()
 	}
 	return errors.Join(errs...)

@@ -151,3 +151,36 @@ func (h *hooks) check() (events, arrivals int) {
 	}
 	return len(h.received), h.arrivals
 }
+
+// body is what came last about a claim.
+func (h *hooks) body(claim string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, got := range h.received {
+		if got.Data.ClaimID == claim {
+			return got.body
+		}
+	}
+	return ""
+}
+
+// takeSecret makes the receiver believe another secret from now on.
+func (h *hooks) takeSecret(secret string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.secret = secret
+}
+
+// last are the headers of the last so many requests.
+func (h *hooks) last(n int) []http.Header {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]http.Header(nil), h.headers[max(0, len(h.headers)-n):]...)
+}
+
+// fault is the first thing that should not have come.
+func (h *hooks) fault() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.wrong
+}

@@ -286,11 +286,12 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	reader := projections.NewReader(pool)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	n.health.add("read models", false, n.modelsFresh(reader))
+	deliveries := deliveryStore{webhookrelay.NewDeliveries(pool)}
 	server, err := api.New(api.Config{
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
-		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveryHealth{webhookrelay.NewDeliveries(pool)},
+		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries,
 		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
@@ -323,21 +324,4 @@ func (n *node) expire(ctx context.Context, reader *projections.Reader, x *comman
 		}
 	}
 	return nil
-}
-
-// deliveryHealth shows the API how deliveries go.
-type deliveryHealth struct{ deliveries *webhookrelay.Deliveries }
-
-func (d deliveryHealth) WebhookHealth(ctx context.Context, webhookIDs []string) (map[string]api.Health, error) {
-	found, err := d.deliveries.Health(ctx, webhookIDs)
-	switch {
-	case pgdb.Missing(err): // no relay has started yet, so none has delivered
-	case err != nil:
-		return nil, &domain.Error{Code: domain.CodeServiceUnavailable, Message: "How deliveries go cannot be read just now.", Err: err}
-	}
-	health := make(map[string]api.Health, len(found))
-	for id, h := range found {
-		health[id] = api.Health{FailureCount: int(h.FailureCount), LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt}
-	}
-	return health, nil
 }

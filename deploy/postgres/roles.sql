@@ -40,3 +40,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE claimledger_projector GRANT SELECT ON TABLES T
 -- there are sealed.
 GRANT USAGE ON SCHEMA webhookrelay TO claimledger_api;
 ALTER DEFAULT PRIVILEGES FOR ROLE claimledger_relay IN SCHEMA webhookrelay GRANT SELECT ON TABLES TO claimledger_api;
+
+-- What owners ask of deliveries it adds to one table, and nothing else. The relay makes
+-- the table and gives this right itself; here it is for a table that was there before the
+-- roles.
+DO $$
+BEGIN
+    IF to_regclass('webhookrelay.requests') IS NOT NULL THEN
+        GRANT INSERT ON webhookrelay.requests TO claimledger_api;
+    END IF;
+END
+$$;

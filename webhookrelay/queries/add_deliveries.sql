@@ -7,7 +7,7 @@ SELECT n.webhook_id, n.event_id, n.sequence, n.position, n.event_type, n.claim_i
     GREATEST($9::timestamptz, (
         SELECT max(waiting.due_at) FROM (
             SELECT d.due_at FROM webhookrelay.deliveries d
-            WHERE d.webhook_id = n.webhook_id AND d.claim_id = n.claim_id AND d.state = 'pending'
+            WHERE d.webhook_id = n.webhook_id AND d.claim_id = n.claim_id AND d.state = 'pending' AND NOT d.again
             OFFSET 0
         ) AS waiting
     ))

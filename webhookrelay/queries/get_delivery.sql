@@ -1,4 +1,4 @@
-SELECT d.webhook_id, d.event_id, d.sequence, d.position, d.event_type, d.claim_id, d.state, d.attempts,
+SELECT d.webhook_id, d.event_id, d.sequence, d.ping, d.position, d.event_type, d.claim_id, d.state, d.attempts,
     d.due_at, d.occurred_at, d.created_at, d.delivered_at,
     EXISTS (
         SELECT FROM webhookrelay.webhooks w JOIN webhookrelay.endpoints e USING (webhook_id)

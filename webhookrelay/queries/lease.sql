@@ -1,5 +1,6 @@
 -- Leases what is due of the endpoints that are locked, each up to its room, oldest
--- first. Of a claim's events only the first that is not finished can be leased. They
+-- first. Of a claim's events only the first that is not finished can be leased, and what
+-- is sent once more by request holds back nothing that is new. The earlier ones
 -- are counted, because the planner takes the right index for that whatever it believes
 -- about the table; NOT EXISTS it may turn into a join that reads all that is pending.
 WITH picked AS (
@@ -16,7 +17,8 @@ WITH picked AS (
               AND (
                 SELECT count(*) FROM webhookrelay.deliveries earlier
                 WHERE earlier.webhook_id = p.webhook_id AND earlier.claim_id = p.claim_id
-                  AND earlier.state = 'pending' AND earlier.sequence < p.sequence) = 0
+                  AND earlier.state = 'pending' AND earlier.sequence < p.sequence
+                  AND (p.again OR NOT earlier.again)) = 0
             ORDER BY p.due_at, p.sequence
             LIMIT room.rows
         )
@@ -31,7 +33,8 @@ WITH picked AS (
               AND (
                 SELECT count(*) FROM webhookrelay.deliveries earlier
                 WHERE earlier.webhook_id = p.webhook_id AND earlier.claim_id = p.claim_id
-                  AND earlier.state = 'pending' AND earlier.sequence < p.sequence) = 0
+                  AND earlier.state = 'pending' AND earlier.sequence < p.sequence
+                  AND (p.again OR NOT earlier.again)) = 0
             ORDER BY p.due_at, p.sequence
             LIMIT room.rows
         )
@@ -44,6 +47,6 @@ WITH picked AS (
         WHERE leases.leased_until <= $4
     RETURNING webhook_id, event_id
 )
-SELECT webhook_id, event_id, sequence, claim_id, event_type, body, occurred_at, attempts, failures
+SELECT webhook_id, event_id, sequence, claim_id, event_type, body, occurred_at, attempts, failures, again
 FROM picked JOIN leased USING (webhook_id, event_id)
 ORDER BY due_at, sequence

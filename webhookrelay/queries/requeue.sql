@@ -2,7 +2,7 @@
 -- before it. What is in flight is left to its outcome.
 WITH late AS (
     (SELECT webhook_id, event_id, sequence FROM webhookrelay.deliveries
-     WHERE webhook_id = $1 AND state = 'dead' ORDER BY sequence LIMIT $3)
+     WHERE webhook_id = $1 AND state = 'dead' AND ping = 0 ORDER BY sequence LIMIT $3)
     UNION
     (SELECT webhook_id, event_id, sequence FROM webhookrelay.deliveries
      WHERE webhook_id = $1 AND state = 'pending' AND failures > 0 ORDER BY due_at LIMIT $3)

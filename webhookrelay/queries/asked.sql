@@ -1,0 +1,1 @@
+SELECT fingerprint FROM webhookrelay.requests WHERE request_id = $1

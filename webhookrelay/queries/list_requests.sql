@@ -1,0 +1,8 @@
+-- A replay that has all queued that it may have is left until something of it is done.
+SELECT r.request_id, r.webhook_id FROM webhookrelay.requests r
+WHERE r.done_at IS NULL
+  AND (r.kind <> 'replay' OR $1 > (
+    SELECT count(*) FROM webhookrelay.deliveries d
+    WHERE d.webhook_id = r.webhook_id AND d.state = 'pending' AND d.again))
+ORDER BY r.n
+LIMIT 1000

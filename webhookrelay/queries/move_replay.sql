@@ -1,0 +1,1 @@
+UPDATE webhookrelay.requests SET replayed = $2, replay_last = $3 WHERE request_id = $1
