@@ -7,9 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/projections/pgdb"
 )
 
 // changed is an answer with changes.
@@ -123,11 +122,11 @@ func TestForgottenChanges(t *testing.T) {
 // forget makes the feed as it is a million commits later.
 func (l *ledger) forget(position uint64) {
 	l.t.Helper()
-	conn, err := pgx.Connect(l.t.Context(), l.db)
+	conn, err := pgdb.Open(l.t.Context(), l.db, pgdb.Options{MaxConns: 1})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	defer conn.Close(l.t.Context())
+	defer conn.Close()
 	for _, sql := range []string{
 		"UPDATE model_feed_v1_g1.services s SET forgotten = greatest(forgotten, (SELECT max(position) FROM model_feed_v1_g1.changes c WHERE c.service_id = s.service_id AND position <= $1))",
 		"DELETE FROM model_feed_v1_g1.changes WHERE position <= $1",

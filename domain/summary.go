@@ -135,6 +135,11 @@ func serviceSummary(by Actor, namespace string, p Payload) string {
 		return fmt.Sprintf("%s revoked service key %s of service %s.", who, p.KeyID, p.ServiceID)
 	case WebhookCreated:
 		return fmt.Sprintf("%s created webhook %s, which tells %q of %s on service %s.", who, p.WebhookID, p.URL, join(p.Events), p.ServiceID)
+	case WebhookReconfigured:
+		return fmt.Sprintf("%s changed webhook %s of service %s, which now tells %q of %s.", who, p.WebhookID, p.ServiceID, p.URL, join(p.Events))
+	case WebhookSecretRotated:
+		return fmt.Sprintf("%s gave webhook %s of service %s a new secret; the one before signs too until %s.",
+			who, p.WebhookID, p.ServiceID, p.PreviousUntil.UTC().Format(time.RFC3339))
 	case WebhookUpdated:
 		verb := "deactivated"
 		if p.Active {

@@ -43,6 +43,10 @@ var summaries = map[EventType]struct {
 	ManagementKeyDeletedType:     {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 deleted management key m-1.`},
 	WebhookCreatedType: {Actor{Kind: ActorOwner, ID: "owner-1"},
 		`Owner owner-1 created webhook w-1, which tells "https://example.com/?a=1&b=2" of claim.approved on service 6f1c.`},
+	WebhookReconfiguredType: {Actor{Kind: ActorOwner, ID: "owner-1"},
+		`Owner owner-1 changed webhook w-1 of service 6f1c, which now tells "https://example.com/?a=1&b=2" of claim.approved.`},
+	WebhookSecretRotatedType: {Actor{Kind: ActorOwner, ID: "owner-1"},
+		`Owner owner-1 gave webhook w-1 of service 6f1c a new secret; the one before signs too until 2026-03-02T12:00:00Z.`},
 	WebhookUpdatedType: {Actor{Kind: ActorRelay}, `The webhook relay activated webhook w-1 of service 6f1c, because "back".`},
 	WebhookDeletedType: {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 deleted webhook w-1 of service 6f1c.`},
 }
