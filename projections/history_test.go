@@ -152,6 +152,9 @@ func TestHistoryReadsNoMoreThanAPage(t *testing.T) {
 	for _, sql := range []string{
 		`INSERT INTO {schema}.events SELECT 1000000 + n, 0, 'evt' || n, 'claim.submitted', 1, 'others', 'claims', 'c' || n, 's', 'owner', '', '',
 		 timestamptz '2026-03-02' + n * interval '1 s', 'c', n, '', '', '{}' FROM generate_series(1, 100000) n`,
+		// A sample may miss a rare type: the planner then takes every row for one of the type
+		// that is asked for.
+		`ALTER TABLE {schema}.events ALTER COLUMN type SET (n_distinct = 1)`,
 		`ANALYZE {schema}.events`,
 	} {
 		if _, err := pool.Exec(t.Context(), in(g.schema, sql)); err != nil {

@@ -179,31 +179,35 @@ func (q HistoryQuery) conditions() ([]string, pgx.NamedArgs) {
 	if q.ClaimID != "" {
 		where, args["claim"] = append(where, "claim_id = @claim"), q.ClaimID
 	}
+	position := "position"
+	if len(q.Types) > 0 {
+		position = "(position + 0)" // as the index by type has it
+	}
 	lower, upper := q.After, q.Before
 	if q.Latest {
 		lower, upper = upper, lower
 	}
 	if lower != nil {
-		where = append(where, "(position, index) > (@lower, @lower_index)")
+		where = append(where, "("+position+", index) > (@lower, @lower_index)")
 		args["lower"], args["lower_index"] = clamp(lower.Position), lower.Index
 	}
 	if upper != nil {
-		where = append(where, "(position, index) < (@upper, @upper_index)")
+		where = append(where, "("+position+", index) < (@upper, @upper_index)")
 		args["upper"], args["upper_index"] = clamp(upper.Position), upper.Index
 	}
 	if p := q.From.Position; p != nil {
-		where, args["from"] = append(where, "position >= @from"), clamp(*p)
+		where, args["from"] = append(where, position+" >= @from"), clamp(*p)
 	}
 	if p := q.To.Position; p != nil {
-		where, args["to"] = append(where, "position <= @to"), clamp(*p)
+		where, args["to"] = append(where, position+" <= @to"), clamp(*p)
 	}
 	// A time is also turned into a position: rows are read in the order of positions,
 	// and what lies outside need not be read to be left out.
 	if t := q.From.Time; t != nil {
-		where, args["from_time"] = append(where, "time >= @from_time AND position >= ("+historyFromTimeSQL+")"), micros(*t)
+		where, args["from_time"] = append(where, "time >= @from_time AND "+position+" >= ("+historyFromTimeSQL+")"), micros(*t)
 	}
 	if t := q.To.Time; t != nil {
-		where, args["to_time"] = append(where, "time <= @to_time AND position <= ("+historyToTimeSQL+")"), micros(*t)
+		where, args["to_time"] = append(where, "time <= @to_time AND "+position+" <= ("+historyToTimeSQL+")"), micros(*t)
 	}
 	return where, args
 }
