@@ -73,10 +73,9 @@ func (h *health) starting(metrics prometheus.Gatherer) http.Handler {
 	router := api.NewRouter()
 	h.routes(router, metrics)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case healthPath, readyPath, metricsPath:
+		if isHealth(r) {
 			router.ServeHTTP(w, r)
-		default:
+		} else {
 			router.Refuse(w, r, errStarting)
 		}
 	})
@@ -115,6 +114,11 @@ const (
 	readyPath   = "/health/ready"
 	metricsPath = "/metrics"
 )
+
+// isHealth tells whether a request is one of theirs.
+func isHealth(r *http.Request) bool {
+	return r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
+}
 
 // routes adds what operators and their machines look at.
 func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {

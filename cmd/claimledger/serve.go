@@ -49,6 +49,7 @@ type serveCommand struct {
 	CORSOrigins         []string        `name:"cors-origins" help:"Origins whose pages may call the API from a browser, such as https://console.example." placeholder:"ORIGIN,…"`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
+	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
@@ -123,6 +124,10 @@ func (c *serveCommand) Run(w *world) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	most, err := connectionLimit(c.MaxConnections)
+	if err != nil {
+		return usageError{err}
+	}
 	logger := c.logger(w.stderr)
 	// First, because it is the likeliest thing to be taken, and nothing is touched yet.
 	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", c.Listen)
@@ -141,7 +146,7 @@ func (c *serveCommand) Run(w *world) error {
 	}
 	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front := listen(listener, n.health.starting(n.metrics), logger)
+	front := listen(listener, n.health.starting(n.metrics), newConnections(most, n.metrics), logger)
 
 	// What the requests in flight rest on goes on until they are answered, though the
 	// process was told to stop; while it starts, there are none.
