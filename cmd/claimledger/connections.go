@@ -15,8 +15,8 @@ import (
 
 const (
 	// usualConnections is how many connections clients may hold unless the operator says
-	// otherwise. One costs 20 KB while it is idle, and 150 KB while a request as large as
-	// may be is read from it.
+	// otherwise. One costs 20 KB while it is idle, and 250 KB while a request as large as
+	// may be is read from it, so that these take a gigabyte at most.
 	usualConnections = 4096
 	// spareConnections are for those who come when nobody can make room: health checks
 	// are answered on them, and everyone else is told to try again.
@@ -46,20 +46,10 @@ func connectionsWithin(files uint64, wanted int) (int, error) {
 	return min(usualConnections, most), nil
 }
 
-// stage is what a connection is at.
-type stage int
-
-const (
-	waiting   stage = iota // for a request to come, and to come in whole as far as its header goes
-	reading                // a request's body
-	answering              // a request
-	stages
-)
-
 // connections bounds how many connections clients hold. Whoever comes when there are as
-// many as may be takes the place of the one that has waited longest, or else of the one
-// that has been sending its request for longest: neither has asked for anything yet. A
-// request that is being answered is never cut off for another.
+// many as may be takes the place of the one for which nothing has been done for longest:
+// one that is idle, or one that is still sending a request. A request that is being answered
+// is never cut off for another.
 type connections struct {
 	mu           sync.Mutex
 	open         map[net.Conn]*connection
@@ -67,26 +57,20 @@ type connections struct {
 	cut, refused prometheus.Counter
 }
 
-// pool is some of the connections, in each stage the one first that came to it first.
+// pool is some of the connections. Those on which no request is being answered are in
+// the order in which they came to that.
 type pool struct {
 	most, open int
-	at         [stages]*list.List
+	pending    *list.List
 }
 
 type connection struct {
 	net.Conn
 	pool  *pool
-	stage stage
-	place *list.Element
+	place *list.Element // among the pending, nil while a request is being answered
 }
 
-func newPool(most int) *pool {
-	p := &pool{most: most}
-	for s := range p.at {
-		p.at[s] = list.New()
-	}
-	return p
-}
+func newPool(most int) *pool { return &pool{most: most, pending: list.New()} }
 
 func newConnections(most int, metrics prometheus.Registerer) *connections {
 	c := &connections{
@@ -130,7 +114,7 @@ func (c *connections) came(ctx context.Context, conn net.Conn) context.Context {
 		return ctx
 	}
 	k := &connection{Conn: conn, pool: p}
-	k.place = p.at[waiting].PushBack(k)
+	k.pend()
 	p.open++
 	c.open[conn] = k
 	return context.WithValue(ctx, connectionKey{}, k)
@@ -141,22 +125,34 @@ func (c *connections) room(p *pool) bool {
 	if p.open < p.most {
 		return true
 	}
-	for s := waiting; s < answering; s++ {
-		if longest := p.at[s].Front(); longest != nil {
-			k := longest.Value.(*connection)
-			c.drop(k)
-			_ = k.Close() // it is gone for us, whatever is left of it
-			c.cut.Inc()
-			return true
-		}
+	longest := p.pending.Front()
+	if longest == nil {
+		return false
 	}
-	return false
+	k := longest.Value.(*connection)
+	c.drop(k)
+	_ = k.Close() // it is gone for us, whatever is left of it
+	c.cut.Inc()
+	return true
 }
 
 func (c *connections) drop(k *connection) {
 	delete(c.open, k.Conn)
-	k.pool.at[k.stage].Remove(k.place)
 	k.pool.open--
+	k.unpend()
+}
+
+// pend makes a connection the last of those on which no request is being answered.
+func (k *connection) pend() {
+	k.unpend()
+	k.place = k.pool.pending.PushBack(k)
+}
+
+func (k *connection) unpend() {
+	if k.place != nil {
+		k.pool.pending.Remove(k.place)
+		k.place = nil
+	}
 }
 
 // turned learns what became of a connection. It is a server's ConnState, which calls a
@@ -169,28 +165,18 @@ func (c *connections) turned(conn net.Conn, state http.ConnState) {
 		return
 	}
 	switch state {
-	case http.StateIdle:
-		c.move(k, waiting)
-	case http.StateActive:
-		c.move(k, reading)
+	case http.StateIdle, http.StateActive:
+		k.pend()
 	case http.StateClosed, http.StateHijacked:
 		c.drop(k)
 	}
-}
-
-func (c *connections) move(k *connection, to stage) {
-	k.pool.at[k.stage].Remove(k.place)
-	k.stage = to
-	k.place = k.pool.at[to].PushBack(k)
 }
 
 // received notes that a request is there in whole.
 func (c *connections) received(k *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.open[k.Conn]; ok {
-		c.move(k, answering)
-	}
+	k.unpend()
 }
 
 // take notes whose request it is, and tells whether the connection may be served: on the

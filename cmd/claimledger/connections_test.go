@@ -66,7 +66,7 @@ func (c *crowded) idles(r *raw) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for conn, k := range c.open {
-			if conn.RemoteAddr().String() == r.LocalAddr().String() && k.stage == waiting {
+			if conn.RemoteAddr().String() == r.LocalAddr().String() && k.place != nil {
 				return nil
 			}
 		}
@@ -106,24 +106,27 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 }
 
-// Whoever has sent half of a request makes room before a request that is being answered.
+// Whoever has sent half of a request makes room, and a request that is being answered
+// does not.
 func TestHalfRequestsMakeRoom(t *testing.T) {
 	c := newCrowded(t, 3)
 	busy := dialRaw(t, c.address)
 	busy.send("POST /hold HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nall")
 	<-c.held
 	body, header := dialRaw(t, c.address), dialRaw(t, c.address)
+	header.send("GET / HTTP/1.1\r\nHost:")
 	body.send("POST /begin HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
 	<-c.held
-	header.send("GET / HTTP/1.1\r\nHost:")
 	one := c.client()
 	header.cutOff()
-	one.send("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
-	<-c.held
-	c.client()
+	two := c.client()
 	body.cutOff()
+	for _, r := range []*raw{one, two} {
+		r.send("GET /hold HTTP/1.1\r\nHost: x\r\n\r\n")
+		<-c.held
+	}
 	close(c.release)
-	for _, r := range []*raw{busy, one} {
+	for _, r := range []*raw{busy, one, two} {
 		if status := r.answer().StatusCode; status != http.StatusOK {
 			t.Errorf("a request that was being answered ended with %d", status)
 		}
