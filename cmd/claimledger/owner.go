@@ -81,6 +81,9 @@ func (o operatorSettings) registry(w *world, namespace string, cmd domain.Regist
 	}()
 	ctx, cancel := context.WithTimeout(w.ctx, openTimeout)
 	defer cancel()
+	if err := o.watch(stream, logger).Begin(ctx); err != nil {
+		return forPerson(err)
+	}
 	x, err := executor(ctx, stream, logger)
 	if err != nil {
 		return forPerson(err)
