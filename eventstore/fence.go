@@ -75,7 +75,15 @@ func (f *Fence) Close(err error) bool {
 	return true
 }
 
-// asBroken is what an error says about the log itself; nil where it says nothing.
+// Broken is what an error says about the log itself, a *BrokenError; nil where it says
+// nothing.
+func Broken(err error) error {
+	if broken := asBroken(err); broken != nil {
+		return broken
+	}
+	return nil
+}
+
 func asBroken(err error) *BrokenError {
 	var broken *BrokenError
 	var gap *GapError

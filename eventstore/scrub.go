@@ -30,6 +30,7 @@ type Scrubber struct {
 	mu     sync.Mutex
 	chain  *Chain
 	passes int
+	total  uint64 // commits of the last pass
 }
 
 // NewScrubber makes a scrubber that begins at the log's start.
@@ -49,6 +50,13 @@ func (s *Scrubber) Passes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.passes
+}
+
+// Total counts the commits that the last whole pass read.
+func (s *Scrubber) Total() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total
 }
 
 var errBatchFull = errors.New("the batch is full")
@@ -74,7 +82,7 @@ func (s *Scrubber) Step(ctx context.Context) (end bool, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.chain, s.passes = NewChain(), s.passes+1
+	s.total, s.passes, s.chain = s.chain.Position(), s.passes+1, NewChain()
 	return true, nil
 }
 

@@ -70,15 +70,15 @@ func (w *Watch) Step(ctx context.Context) error {
 		return err
 	}
 	if w.steps++; w.steps%lookEvery == 1 {
-		if err := w.look(ctx); err != nil {
+		if err := w.Look(ctx); err != nil {
 			return err
 		}
 	}
 	return w.advance(ctx)
 }
 
-// look compares what changes seldom.
-func (w *Watch) look(ctx context.Context) error {
+// Look compares the log with its own shape and with what others hold.
+func (w *Watch) Look(ctx context.Context) error {
 	err := w.require(ctx, w.Log.Whole)
 	if err != nil || w.Others == nil {
 		return err

@@ -16,10 +16,7 @@ var marksSQL = statement("generations/marks.sql")
 // Marks are the commits that the read models were built up to, which the log must have.
 // There are none where nothing was set up yet.
 func Marks(ctx context.Context, pool *pgxpool.Pool) ([]eventstore.Mark, error) {
-	rows, err := pool.Query(ctx, marksSQL)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := pool.Query(ctx, marksSQL) // an error comes out of the rows as well
 	marks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (eventstore.Mark, error) {
 		var model string
 		var m eventstore.Mark

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/mail"
 	"os"
@@ -81,7 +82,7 @@ func (o operatorSettings) registry(w *world, namespace string, cmd domain.Regist
 	}()
 	ctx, cancel := context.WithTimeout(w.ctx, openTimeout)
 	defer cancel()
-	if err := o.watch(stream, logger).Begin(ctx); err != nil {
+	if err := o.watch(stream, slog.New(slog.DiscardHandler)).Begin(ctx); err != nil {
 		return forPerson(err)
 	}
 	x, err := executor(ctx, stream, logger)
