@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 )
@@ -170,5 +171,139 @@ func TestBadIdempotencyKeys(t *testing.T) {
 	for _, key := range []string{"x", strings.Repeat("x", 255), "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", "ключ с пробелами"} {
 		body["slug"] = fmt.Sprint("s", len(key))
 		o.ask("POST", "/v1/services", body, idempotent(key)).want(201)
+	}
+}
+
+// followed waits until a node knows all that is in the log.
+func (n *node) followed() *node {
+	n.t.Helper()
+	last := n.last()
+	eventually(n.t, "the node to know", func() bool { return n.x.Position() >= last })
+	return n
+}
+
+// A key is one caller's for one request, whatever the request is about: his namespace's
+// claims or anything else of it.
+func TestIdempotencyKeyOfAnOwnersOtherCommand(t *testing.T) {
+	l := newLedger(t)
+	n, m := l.start(), l.start()
+	o := n.owner(t, "acme")
+	s := o.service("weather")
+	show, _ := o.key("update-model", "update-data", "read")
+	approve, create := command{"POST", "/v1/claims/" + s.pending(l.agent(t, "acme")) + "/approve", nil}, command{"POST", "/v1/services", map[string]any{"slug": "news", "name": "News"}}
+	give := func(n *node, c command, key string, as ...option) *reply {
+		return o.on(n).ask(c.method, c.target, c.body, append(as, idempotent(key))...)
+	}
+	give(n, approve, "a").want(200)
+	give(n, create, "b").want(201)
+	after := l.last()
+	other := command{"POST", "/v1/services/" + s.id + "/keys", nil}
+	revoke := command{"POST", approve.target[:len(approve.target)-len("approve")] + "revoke", nil}
+	check := func(n *node) {
+		t.Helper()
+		for _, c := range []command{create, other} {
+			give(n, c, "a").want(409, domain.CodeIdempotencyMismatch)
+		}
+		for _, c := range []command{approve, revoke} {
+			give(n, c, "b").want(409, domain.CodeIdempotencyMismatch)
+		}
+		give(n, approve, "a").want(200)
+		give(n, create, "b").want(201)
+	}
+	check(n)
+	check(m.followed())
+	n.stop()
+	m.stop()
+	n = l.start()
+	check(n)
+	if l.last() != after {
+		t.Errorf("the log went from %d to %d", after, l.last())
+	}
+	// Another caller's key is another key.
+	give(n, create, "a", set("Authorization", ""), show).want(409, domain.CodeConflict)
+	give(n, other, "a", set("Authorization", ""), show).want(201)
+	l.clock.advance(24 * time.Hour)
+	o.node = n
+	o.signInAgain()
+	give(n, other, "b").want(201)
+}
+
+// A service's submits go to any namespace, and its key is for one of them.
+func TestIdempotencyKeyInAnotherNamespace(t *testing.T) {
+	l := newLedger(t)
+	n, m := l.start(), l.start()
+	n.owner(t, "acme")
+	n.owner(t, "globex")
+	s := n.owner(t, "provider").service("weather")
+	a := l.agent(t, "acme")
+	b := a.as("globex")
+	toAcme, toGlobex := s.claim(a), s.claim(b)
+	submit := func(n *node, a *agent, body any, key string) *reply {
+		t.Helper()
+		return n.send(t, "POST", "/v1/claims", body, bearer(s.key), signedBy(a.Signer), idempotent(key))
+	}
+	first := submit(n, a, toAcme, "one").want(201)
+	after := l.last()
+	check := func(n *node) {
+		t.Helper()
+		submit(n, b, toGlobex, "one").want(409, domain.CodeIdempotencyMismatch)
+		submit(n, a, s.claim(a), "one").want(409, domain.CodeIdempotencyMismatch)
+		if r := submit(n, a, toAcme, "one").want(201); string(r.body) != string(first.body) {
+			t.Errorf("again: %s, at first: %s", r.body, first.body)
+		}
+	}
+	check(n)
+	check(m.followed())
+	n.stop()
+	m.stop()
+	n = l.start()
+	check(n)
+	if l.last() != after {
+		t.Errorf("the log went from %d to %d", after, l.last())
+	}
+	submit(n, b, toGlobex, "two").want(201)
+	submit(n, a, toAcme, "two").want(409, domain.CodeIdempotencyMismatch)
+	l.clock.advance(24 * time.Hour)
+	submit(n, b, s.claim(b), "one").want(201)
+}
+
+// One key for two requests at once on one node: one of them is recorded.
+func TestIdempotencyKeyForTwoThingsAtOnce(t *testing.T) {
+	l := newLedger(t)
+	n := l.start()
+	o := n.owner(t, "acme")
+	n.owner(t, "globex")
+	s := o.service("weather")
+	o.policy(map[string]any{"max_pending": 1000})
+	submit := func(a *agent, key string) *reply {
+		return n.send(t, "POST", "/v1/claims", s.claim(a), bearer(s.key), signedBy(a.Signer), idempotent(key))
+	}
+	for i := range 20 {
+		a := l.agent(t, "acme")
+		approve := "/v1/claims/" + s.pending(l.agent(t, "acme")) + "/approve"
+		requests := []func(key string) *reply{
+			func(key string) *reply { return submit(a, key) },
+			func(key string) *reply { return submit(a.as("globex"), key) },
+			func(key string) *reply { return o.ask("POST", approve, nil, idempotent(key)) },
+			func(key string) *reply {
+				return o.ask("POST", "/v1/services", map[string]any{"slug": fmt.Sprint("s", i), "name": "s"}, idempotent(key))
+			},
+		}
+		before := l.last()
+		got := make([]*reply, len(requests))
+		parallel(len(got), len(got), func(j int) { got[j] = requests[j](fmt.Sprint("key", i)) })
+		if now := l.last(); now != before+2 {
+			t.Errorf("%d commits", now-before)
+		}
+		for _, pair := range [][]*reply{got[:2], got[2:]} {
+			winner, loser := pair[0], pair[1]
+			if winner.status == 409 {
+				winner, loser = loser, winner
+			}
+			if winner.status > 201 {
+				t.Errorf("%s: %d %s", winner.what, winner.status, winner.body)
+			}
+			loser.want(409, domain.CodeIdempotencyMismatch)
+		}
 	}
 }

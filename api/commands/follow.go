@@ -22,6 +22,7 @@ func (x *Executor) Run(ctx context.Context) error {
 				return err
 			}
 		case domain.KindClaims:
+			x.keys.note(r.Commit)
 			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
 				b.follow(r)
 			}
