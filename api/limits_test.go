@@ -106,7 +106,7 @@ func (s *service) seed(n int) []string {
 				PublicKey: httpsig.FormatKey(key[:]), AgentIP: "203.0.113.45", Nonce: id, Signer: s.namespace, SignatureNonce: id,
 			})
 		}
-		basis := &domain.Basis{RegistryVersion: 1, Limits: domain.Limits{MaxPending: n, MaxAgents: 1, MaxServices: 1}}
+		basis := &domain.Basis{RegistryVersion: 1, Limits: domain.Limits{MaxPending: domain.MaxPolicyValue, MaxAgents: 1, MaxServices: 1}}
 		commit := domain.NewCommit(newID(), b, s.clock.Now(), domain.Actor{Kind: domain.ActorServiceKey}, domain.CommandRef{Name: "claim.submit"}, basis, payloads)
 		var record eventstore.Record
 		record, err = s.log.Append(s.t.Context(), head, commit)
