@@ -27,25 +27,37 @@ type lane struct {
 	head     uint64 // of what was read
 }
 
-// race runs the rounds of all lanes on two nodes over one log. prepare gives the lane's
-// round.
-func race(t *testing.T, prepare func(*lane) (round func(i int))) {
-	ledger := newLedger(t)
-	nodes := []*node{ledger.start(), ledger.start()}
-	var lanes sync.WaitGroup
-	for i := range raceLanes {
-		lanes.Go(func() {
-			l := &lane{owner: nodes[0].owner(t, fmt.Sprint("lane-", i)), t: t, nodes: nodes}
-			l.manager, _ = l.key("read", "update-data", "delete-data", "update-model", "delete-model")
-			round := prepare(l)
-			l.read()
-			for i := range raceRounds {
-				round(i)
-			}
-			l.shows()
+// TestRaces lets requests on one thing go at the same moment, on two nodes over one log.
+func TestRaces(t *testing.T) {
+	l := newLedger(t)
+	nodes := []*node{l.start(), l.start()}
+	for i, r := range []struct {
+		name    string
+		prepare func(*lane) (round func(i int))
+	}{
+		{"two decisions", twoDecisions},
+		{"the same submit", theSameSubmit},
+		{"past max_pending", pastMaxPending},
+		{"past max_agents", pastMaxAgents},
+		{"past max_services", pastMaxServices},
+		{"the same slug", theSameSlug},
+		{"past the webhook limit", pastTheWebhookLimit},
+		{"a revoked service key", aRevokedServiceKey},
+		{"a revoked management key", aRevokedManagementKey},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			parallel(raceLanes, raceLanes, func(n int) {
+				l := &lane{owner: nodes[0].owner(t, fmt.Sprintf("race-%d-%d", i, n)), t: t, nodes: nodes}
+				l.manager, _ = l.key("read", "update-data", "delete-data", "update-model", "delete-model")
+				round := r.prepare(l)
+				l.read()
+				for i := range raceRounds {
+					round(i)
+				}
+				l.shows()
+			})
 		})
 	}
-	lanes.Wait()
 }
 
 // runner is one request of a race, and the command that it should come to.

@@ -69,7 +69,8 @@ func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
 }
 
 // Sync waits until the states hold everything that is in the log now, so that what
-// another node has just answered is known here too.
+// another node has just answered is known here too. That it takes too long is this
+// node's trouble, and not about a position that the caller named.
 func (x *Executor) Sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
@@ -77,7 +78,10 @@ func (x *Executor) Sync(ctx context.Context) error {
 	if err != nil {
 		return logError(err)
 	}
-	return x.WaitFor(ctx, last)
+	if err := x.WaitFor(ctx, last); err != nil {
+		return unavailable("This node is behind the ledger's log and did not catch up in time.", err)
+	}
+	return nil
 }
 
 // broadcast wakes everyone who waits.
