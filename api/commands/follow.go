@@ -36,6 +36,7 @@ func (x *Executor) follow(ctx context.Context) error {
 				return err
 			}
 		case domain.KindClaims:
+			x.keys.note(r.Commit)
 			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
 				b.follow(r)
 			}
@@ -90,7 +91,8 @@ func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
 }
 
 // Sync waits until the states hold everything that is in the log now, so that what
-// another node has just answered is known here too.
+// another node has just answered is known here too. That it takes too long is this
+// node's trouble, and not about a position that the caller named.
 func (x *Executor) Sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
@@ -98,7 +100,10 @@ func (x *Executor) Sync(ctx context.Context) error {
 	if err != nil {
 		return logError(err)
 	}
-	return x.WaitFor(ctx, last)
+	if err := x.WaitFor(ctx, last); err != nil {
+		return unavailable("This node is behind the ledger's log and did not catch up in time.", err)
+	}
+	return nil
 }
 
 // broadcast wakes everyone who waits.
