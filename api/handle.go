@@ -44,6 +44,7 @@ const (
 	signedService                // signed headers and a service key
 	signedMaybe                  // signed headers, a service key if there is one
 	asOwner                      // a session or a management key
+	inSession                    // a session
 )
 
 // endpoint is one row of the API: who may call it and what answers.
@@ -166,6 +167,11 @@ func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e en
 		if err := c.owner.need(e.permission); err != nil {
 			return answer{}, err
 		}
+		if e.who == inSession {
+			if err := c.owner.signedIn(); err != nil {
+				return answer{}, err
+			}
+		}
 	}
 	return act(ctx)
 }
@@ -200,7 +206,7 @@ func (s *Server) authenticate(ctx context.Context, c *call, e endpoint) (err err
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeSignatureInvalid)
 	case e.who == signedMaybe && c.r.Header.Get("Authorization") != "":
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeUnauthorized)
-	case e.who == asOwner:
+	case e.who == asOwner || e.who == inSession:
 		c.owner, err = s.authenticateOwner(ctx, c.r)
 	}
 	return err

@@ -296,6 +296,10 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries,
+		SignUp: n.SignUp,
+		KeepEmail: func(ctx context.Context, ownerID, email string) error {
+			return stream.Profiles().Put(ctx, ownerID, eventstore.Profile{Email: email})
+		},
 		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
 	})
 	if err != nil {
