@@ -44,8 +44,10 @@ type ledger struct {
 	t     *testing.T
 	log   eventstore.Log
 	usage api.UsageStore
-	db    string
-	clock *clock
+	// profiles are what is known of owners beyond the record.
+	profiles *eventstore.Profiles
+	db       string
+	clock    *clock
 	// public is the URL of the first node, which stands for all: as behind a balancer,
 	// what clients see is one.
 	public string
@@ -56,7 +58,7 @@ func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	t.Parallel()
 	stream, _ := logtest.Embedded(t)
-	return &ledger{t: t, log: stream, usage: stream.Usage(), db: pgtest.New(t), clock: &clock{}}
+	return &ledger{t: t, log: stream, usage: stream.Usage(), profiles: stream.Profiles(), db: pgtest.New(t), clock: &clock{}}
 }
 
 // settings are how a node differs from others.
@@ -69,6 +71,7 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	signUp     bool
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -119,6 +122,9 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
 		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		SignUp: s.signUp, KeepEmail: func(ctx context.Context, ownerID, email string) error {
+			return l.profiles.Put(ctx, ownerID, eventstore.Profile{Email: email})
+		},
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {
