@@ -243,6 +243,7 @@ func FuzzBody(f *testing.F) {
 		for _, body := range op.bodies() {
 			f.Add(op.method, op.target, body, "application/json", "", byte(0))
 			f.Add(op.method, op.target, body, "application/json; charset=utf-8", "retry-1", byte(3))
+			f.Add(op.method, op.target, body, "application/json", " ", byte(0))
 		}
 	}
 	const claim = `{"namespace":"$namespace","public_key":"$agentKey","service":"$slug","agent_ip":"::ffff:203.0.113.45%0","nonce":"nonce-12345","subject":null,"agent_id":7}`

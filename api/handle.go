@@ -288,8 +288,8 @@ func requestID(r *http.Request) string {
 // meta says who commands, and recognises a retry by its Idempotency-Key.
 func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
 	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
-	key := c.r.Header.Get(idempotencyHeader)
-	if key == "" {
+	key, given := soleHeader(c.r, idempotencyHeader)
+	if !given {
 		return actor, ref, nil
 	}
 	var v domain.Violations
@@ -301,4 +301,12 @@ func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.Comma
 	ref.Key = domain.HashOf([]byte(key)).String()
 	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))
 	return actor, ref, nil
+}
+
+// soleHeader is the value of a header that may be there once. One that is there without a
+// value was meant to have one, and is not as good as none; of several, none is right, and
+// together they are no value that anybody takes.
+func soleHeader(r *http.Request, name string) (value string, given bool) {
+	values := r.Header.Values(name)
+	return strings.Join(values, "\n"), len(values) > 0
 }
