@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -16,7 +17,7 @@ import (
 
 const (
 	// An arena's memory grows with what was appended, so it is left for a new one.
-	maxArenaCommits = 20_000
+	maxArenaCommits = 100_000
 	// An accepted request may have ended what the next ones are about.
 	acceptedPerEstate = 16
 )
@@ -151,5 +152,9 @@ func newEstate(t *testing.T, n *node, number int) *estate {
 		"$claimId", s.pending(n.agent(t, o.namespace)), "$approvedId", s.approved(o, approved), "$agentKey", agent.public,
 		"$escapedKey", escape(agent.public), "$approvedKey", escape(approved.public), "$token", token,
 	})...)
+	// What waits for the feed is not to find it behind.
+	eventually(t, "the feed", func() bool {
+		return n.send(t, "GET", "/v1/namespaces/claims", nil, bearer(s.key), signedBy(agent.Signer)).status == http.StatusOK
+	})
 	return e
 }
