@@ -41,7 +41,7 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // ledger is a real log and a real database, and the nodes that work on them.
 type ledger struct {
-	t     *testing.T
+	t     testing.TB
 	log   eventstore.Log
 	usage api.UsageStore
 	// profiles are what is known of owners beyond the record.
@@ -57,6 +57,11 @@ type ledger struct {
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	t.Parallel()
+	return openLedger(t)
+}
+
+func openLedger(t testing.TB) *ledger {
+	t.Helper()
 	stream, _ := logtest.Embedded(t)
 	return &ledger{t: t, log: stream, usage: stream.Usage(), profiles: stream.Profiles(), db: pgtest.New(t), clock: &clock{}}
 }
@@ -174,7 +179,7 @@ func (n *node) serve(s *api.Server, listener net.Listener, timeout time.Duration
 
 var sessionKey = bytes.Repeat([]byte("s"), api.MinSessionKey)
 
-func sealKey(t *testing.T) *domain.SealKey {
+func sealKey(t testing.TB) *domain.SealKey {
 	t.Helper()
 	key, err := domain.NewSealKey(bytes.Repeat([]byte("k"), domain.SealKeySize))
 	if err != nil {
@@ -246,7 +251,7 @@ func (l *ledger) at(position uint64) *domain.Commit {
 }
 
 // eventually waits for a condition, which it looks at again and again.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
