@@ -106,8 +106,7 @@ var loginHTML []byte
 // loginPage is where a login link leads. Opening it uses nothing up, so that a mail
 // scanner or a preview cannot; and the token stands behind the #, which no browser
 // sends to a server, so that it is in nobody's log.
-func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(requestIDHeader, requestID(r))
+func (s *Server) loginPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", loginCSP)

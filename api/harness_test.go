@@ -69,6 +69,7 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	rates      api.RateLimits
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -118,7 +119,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {
