@@ -94,14 +94,7 @@ var provocations = map[domain.Code]provoked{
 		return s.callAs(r, s.body(r), bearer(s.service.key), signedBy(s.node.agent(s.t, "acme").Signer))
 	},
 	domain.CodePermissionRequired: func(s *scene, r rule) *reply {
-		var others []string
-		for _, p := range domain.Permissions {
-			if p != r.permission {
-				others = append(others, string(p))
-			}
-		}
-		show, _ := s.own.key(others...)
-		return s.callAs(r, s.body(r), show)
+		return s.callAs(r, s.body(r), without(s, r))
 	},
 
 	domain.CodeNotFound: func(s *scene, r rule) *reply {
@@ -392,4 +385,56 @@ func TestEveryPathAllowsWhatIsDescribed(t *testing.T) {
 			t.Errorf("%s: the log went from %d to %d", path, before, after)
 		}
 	}
+}
+
+// Of several things that are wrong the first is answered: size, who calls, what is asked,
+// whether the caller may, and whether it exists.
+func TestOrderOfChecks(t *testing.T) {
+	s := newScene(t)
+	nothing := *s
+	nothing.nonexistent = true
+	bad := []option{set("Idempotency-Key", strings.Repeat("k", 256)), set("Ledger-Min-Position", "x")}
+	for _, op := range slices.Sorted(maps.Keys(s.document.operations)) {
+		promises := s.document.promises(op)
+		if slices.Contains(ofTheProcess, op) || promises["UNAUTHORIZED"] == "" && promises["SIGNATURE_MISSING"] == "" {
+			continue
+		}
+		t.Run(op, func(t *testing.T) {
+			s, nothing := *s, nothing
+			s.t, nothing.t = t, t
+			r := ruleOf(t, op)
+			unread := any("{")
+			if promises["INVALID_JSON"] == "" {
+				unread = nil
+			}
+			lacks := without(&s, r)
+			before := s.last()
+			if r.who != anyone { // who sends a login is in its body
+				nothing.callAs(r, strings.Repeat(" ", maxBody+1)).want(413, domain.CodeBodyTooLarge)
+				nothing.callAs(r, unread, append(bad, set("Content-Type", "text/plain"))...).want(401)
+			}
+			if promises["INVALID_REQUEST"] != "" && r.who == ownerOf {
+				nothing.callAs(r, unread, append(bad, lacks)...).want(400)
+				nothing.callAs(r, unread, append(bad, bearer(s.other.session))...).want(400)
+				if r.permission != "" {
+					nothing.callAs(r, s.body(r), lacks).want(403, domain.CodePermissionRequired)
+				}
+			}
+			if after := s.last(); after != before {
+				t.Errorf("the log went from %d to %d", before, after)
+			}
+		})
+	}
+}
+
+// without shows a key that has all permissions but the one that is needed.
+func without(s *scene, r rule) option {
+	var others []string
+	for _, p := range domain.Permissions {
+		if p != r.permission {
+			others = append(others, string(p))
+		}
+	}
+	show, _ := s.own.key(others...)
+	return show
 }

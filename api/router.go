@@ -52,6 +52,12 @@ func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if len(r.origins) > 0 {
 		r.share(w, req)
 	}
+	if strings.Contains(req.URL.EscapedPath(), "%") {
+		// No name here needs an escape. One that is read by some and not by others would
+		// let /v1/namespaces/%63laims be a namespace here and the feed elsewhere.
+		r.mux.NotFoundHandler.ServeHTTP(w, req)
+		return
+	}
 	r.mux.ServeHTTP(w, req)
 }
 
@@ -61,7 +67,7 @@ const (
 	sharedHeaders = "Authorization, Content-Type, X-Sigma-ApiKey, X-Request-ID, Idempotency-Key, If-None-Match, Ledger-Min-Position, Last-Event-ID, " +
 		"Signature, Signature-Input, Content-Digest, Sigilum-Namespace, Sigilum-Subject, Sigilum-Agent-Id, Sigilum-Agent-Key, " +
 		"Sigilum-Agent-Cert, X-Sigilum-Claim-Binding"
-	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID"
+	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID, WWW-Authenticate, Allow"
 	// preflightAge is how long a browser may remember the answer to a preflight, in
 	// seconds.
 	preflightAge = "600"
