@@ -60,7 +60,7 @@ func (s *Server) submit(c *call) (action, error) {
 			return answer{}, err
 		}
 		if err := s.namespaceExists(ctx, namespace); err != nil {
-			return answer{}, err
+			return answer{position: s.commands.Position()}, err
 		}
 		cmd.ClaimID = claimIDPrefix + strings.ToLower(s.config.NewID())
 		cmd.ServiceID, cmd.ServiceNamespace = c.service.id, c.service.namespace

@@ -247,9 +247,19 @@ func TestEveryPromisedRefusal(t *testing.T) {
 				if fmt.Sprint(got.status) != promises[code] || got.text("code") != code {
 					t.Errorf("answered %d %s, want %s %s\n%s", got.status, got.text("code"), promises[code], code, got.body)
 				}
+				if rests := restsOnState(ruleOf(t, op), got); rests && got.header.Get("Ledger-Position") == "" {
+					t.Errorf("%s is told without the position that it rests on", code)
+				}
 			})
 		}
 	}
+}
+
+// restsOnState tells whether an answer says what the ledger holds. What was signed before
+// is known beside it, and deliveries are the relay's.
+func restsOnState(r rule, got *reply) bool {
+	return got.status >= http.StatusNotFound && got.status <= http.StatusGone && strings.HasPrefix(r.op[strings.Index(r.op, "/"):], "/v1/") &&
+		got.text("code") != string(domain.CodeSignatureNonceReplay) && !slices.Contains(knownAnyway, r.op)
 }
 
 // Each code that there is has a test that provokes it over HTTP.
