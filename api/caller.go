@@ -176,6 +176,9 @@ func (s *Server) lookTwice(ctx context.Context, look func() bool) (bool, error) 
 
 // fresh refuses to authorize on knowledge that may be older than allowed.
 func (s *Server) fresh() error {
+	if err := s.commands.Intact(); err != nil {
+		return err // revocations may be among what was lost
+	}
 	if age := s.commands.Age(); age > s.config.StaleAfter {
 		return &domain.Error{
 			Code:    domain.CodeServiceUnavailable,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,6 +26,8 @@ const (
 	// requestTimeout bounds the work for one request: within it, an append whose
 	// answer was lost is settled, or the caller is told that it is not known.
 	requestTimeout = 10 * time.Second
+	// maxIdempotencyKey is how many characters a client's key for a command may have.
+	maxIdempotencyKey = 255
 
 	positionHeader    = "Ledger-Position"
 	minPositionHeader = "Ledger-Min-Position"
@@ -287,15 +290,24 @@ func requestID(r *http.Request) string {
 // meta says who commands, and recognises a retry by its Idempotency-Key.
 func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
 	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
-	key := c.r.Header.Get(idempotencyHeader)
-	if key == "" {
+	keys := c.r.Header.Values(idempotencyHeader)
+	if len(keys) == 0 {
 		return actor, ref, nil
 	}
 	var v domain.Violations
-	v.Text(idempotencyHeader, key, 1, 255)
+	switch key := keys[0]; {
+	case len(keys) > 1:
+		v.Add(idempotencyHeader, "must be sent once")
+	case key == "":
+		// Whoever sends none believes that he may repeat the command.
+		v.Add(idempotencyHeader, fmt.Sprintf("must have 1 to %d characters", maxIdempotencyKey))
+	default:
+		v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
+	}
 	if err := v.Err(); err != nil {
 		return actor, ref, err
 	}
+	key := keys[0]
 	// The key is the client's own text and may hold anything: only its hash is kept.
 	ref.Key = domain.HashOf([]byte(key)).String()
 	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))

@@ -196,14 +196,14 @@ func (s *Server) getPolicy(c *call) (action, error) {
 		if err := wait(ctx); err != nil {
 			return answer{}, err
 		}
-		return s.policyOf(c.owner.namespace, 0)
+		return s.policyOf(c.owner.namespace)
 	}, nil
 }
 
 // policyOf answers from the state that decisions are made on, which is never behind
 // this node's own writes.
-func (s *Server) policyOf(namespace string, position uint64) (answer, error) {
-	a := answer{position: max(position, s.commands.Position())}
+func (s *Server) policyOf(namespace string) (answer, error) {
+	a := answer{position: s.commands.Position()}
 	if !s.commands.Directory().View(namespace, func(r *domain.Registry) { a.body = r.Policy() }) {
 		return answer{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
 	}

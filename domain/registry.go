@@ -212,6 +212,11 @@ func remove[T any](m map[string]T, id string) error {
 	return nil
 }
 
+// Remembers reports whether the caller's idempotency key was used for a command here.
+func (r *Registry) Remembers(ref CommandRef, now time.Time) bool {
+	return r.answers.remembers(ref, now)
+}
+
 // Version is the version of the last commit applied.
 func (r *Registry) Version() uint64 { return r.version }
 

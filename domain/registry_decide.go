@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -119,12 +118,6 @@ func (CreateManagementKey) registryCommand()     {}
 func (DeactivateManagementKey) registryCommand() {}
 func (DeleteManagementKey) registryCommand()     {}
 
-// RegistryAnswer says what a registry command was about.
-type RegistryAnswer struct {
-	ID      string `json:"id"`
-	OwnerID string `json:"owner_id,omitempty"`
-}
-
 // RegistryDecision is the outcome of a command. Without payloads there is nothing to
 // record: it is so already.
 type RegistryDecision struct {
@@ -136,12 +129,19 @@ type RegistryDecision struct {
 // changes nothing.
 func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
 	if answer, err := r.answers.recall(ref, now); err != nil || answer != nil {
-		var d RegistryDecision
-		if err == nil {
-			err = json.Unmarshal(answer, &d.Answer)
+		if err != nil {
+			return RegistryDecision{}, err
 		}
-		return d, err
+		return r.recalled(cmd, answer, now)
 	}
+	d, err := r.decide(cmd, limits, now)
+	if err != nil {
+		return RegistryDecision{}, err
+	}
+	return r.answered(cmd, d, now)
+}
+
+func (r *Registry) decide(cmd RegistryCommand, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
 	if c, ok := cmd.(RegisterNamespace); ok {
 		return r.register(c)
 	}

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -246,7 +247,7 @@ func TestRegistryIdempotency(t *testing.T) {
 	h.ref = CommandRef{Name: "service.create", Caller: "owner-1", Key: "idem", Request: hashOf("body")}
 	first := h.accepted(CreateService{"svc", "slug", "Name", ""})
 	again := CreateService{"svc-2", "slug", "Name", ""} // a repeat comes with an id of its own
-	if got := h.then(again); got != first {
+	if got := h.then(again); !reflect.DeepEqual(got, first) {
 		t.Errorf("%+v, then %+v", first, got)
 	}
 	h.ref.Request = hashOf("other")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/mail"
 	"os"
@@ -81,6 +82,9 @@ func (o operatorSettings) registry(w *world, namespace string, cmd domain.Regist
 	}()
 	ctx, cancel := context.WithTimeout(w.ctx, openTimeout)
 	defer cancel()
+	if err := o.watch(stream, slog.New(slog.DiscardHandler)).Begin(ctx); err != nil {
+		return forPerson(err)
+	}
 	x, err := executor(ctx, stream, logger)
 	if err != nil {
 		return forPerson(err)

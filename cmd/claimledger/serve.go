@@ -21,6 +21,7 @@ import (
 	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
 )
 
 // The roles of a process.
@@ -198,6 +199,8 @@ type node struct {
 	metrics *prometheus.Registry
 	router  *api.Router
 	health  *health
+	fence   *eventstore.Fence
+	watcher *eventstore.Watch
 	quit    context.Context // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup

@@ -126,11 +126,14 @@ func (n node) text() string {
 	return text
 }
 
+// pointerEscape writes a name in a JSON pointer (RFC 6901, 3).
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
 // get goes down by names, and along references.
 func (n node) get(names ...string) node {
 	for _, name := range names {
 		m, _ := n.value.(map[string]any)
-		n = node{n.doc, n.at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name), m[name]}.follow()
+		n = node{n.doc, n.at + "/" + pointerEscape.Replace(name), m[name]}.follow()
 	}
 	return n
 }
