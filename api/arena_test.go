@@ -147,11 +147,11 @@ func newEstate(t *testing.T, n *node, number int) *estate {
 	token, recorded := n.loginToken(o.namespace)
 	n.operator(o.namespace, domain.IssueLoginToken{Token: recorded})
 	e := &estate{namespace: o.namespace, session: o.session, managementKey: manager.text("rawKey"), serviceKey: s.key, agent: agent}
-	e.names = strings.NewReplacer(longestFirst([]string{
+	e.names = strings.NewReplacer( // no name begins with another
 		"$namespace", o.namespace, "$slug", s.slug, "$serviceId", s.id, "$keyId", s.keyID, "$webhookId", hook.text("id"), "$managementId", manager.text("id"),
 		"$claimId", s.pending(n.agent(t, o.namespace)), "$approvedId", s.approved(o, approved), "$agentKey", agent.public,
 		"$escapedKey", escape(agent.public), "$approvedKey", escape(approved.public), "$token", token,
-	})...)
+	)
 	// What waits for the feed is not to find it behind.
 	eventually(t, "the feed", func() bool {
 		return n.send(t, "GET", "/v1/namespaces/claims", nil, bearer(s.key), signedBy(agent.Signer)).status == http.StatusOK

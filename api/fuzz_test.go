@@ -308,13 +308,13 @@ func needsSignature(method, what string) bool {
 	})
 }
 
-// operation is what the description says of one, with a path that leads there.
-type operation struct {
+// fuzzedOperation is what the description says of an operation, with a path that leads there.
+type fuzzedOperation struct {
 	*openapi3.Operation
 	method, target string
 }
 
-func operations(f *testing.F) (list []operation) {
+func operations(f *testing.F) (list []fuzzedOperation) {
 	text, err := openapi.Document("https://ledger.example")
 	if err != nil {
 		f.Fatal(err)
@@ -336,7 +336,7 @@ func operations(f *testing.F) (list []operation) {
 			if strings.Contains(path, "api-keys") {
 				target = strings.Replace(target, "$keyId", "$managementId", 1)
 			}
-			list = append(list, operation{op, method, target})
+			list = append(list, fuzzedOperation{op, method, target})
 		}
 	}
 	return list
@@ -371,7 +371,7 @@ func example(p *openapi3.Parameter) string {
 }
 
 // bodies are the examples of the operation's body.
-func (o operation) bodies() (list [][]byte) {
+func (o fuzzedOperation) bodies() (list [][]byte) {
 	if o.RequestBody == nil {
 		return nil
 	}

@@ -106,8 +106,7 @@ func (c *call) signer() string { return domain.CanonicalNamespace(c.signed.Names
 func (s *Server) handle(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		c := &call{r: r, id: requestID(r)}
-		w.Header().Set(requestIDHeader, c.id)
+		c := &call{r: r, id: w.Header().Get(requestIDHeader)}
 		var status int
 		defer func() {
 			p := recover()

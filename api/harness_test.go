@@ -76,6 +76,7 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	rates      api.RateLimits
 	signUp     bool
 }
 
@@ -126,7 +127,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
 		SignUp: s.signUp, KeepEmail: func(ctx context.Context, ownerID, email string) error {
 			return l.profiles.Put(ctx, ownerID, eventstore.Profile{Email: email})
 		},

@@ -86,6 +86,15 @@ func (s *Server) wait(ctx context.Context, model string, position uint64, most t
 	return s.config.Reads.Wait(ctx, model, position)
 }
 
+// catchUp gives a read model a moment to hold all that is in the log by now, before it is
+// said that there is no such thing: it may be a moment old. Where the model lags more, or
+// the log is away, what it holds has to do.
+func (s *Server) catchUp(ctx context.Context, model string) {
+	if s.commands.Sync(ctx) == nil {
+		_ = s.wait(ctx, model, s.commands.Position(), ownWriteWait)
+	}
+}
+
 // Bounds of the list of a namespace's claims.
 const defaultListLimit, maxListLimit = 50, 200
 

@@ -146,7 +146,7 @@ func (c *serveCommand) Run(w *world) error {
 	}
 	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front := listen(listener, n.health.starting(n.metrics), logger)
+	front := listen(listener, n.health.starting(n.metrics, c.CORSOrigins), logger)
 
 	// What the requests in flight rest on goes on until they are answered, though the
 	// process was told to stop; while it starts, there are none.
