@@ -83,14 +83,15 @@ func (s *Signer) Run(ctx context.Context, ended <-chan struct{}) {
 	tick := time.NewTicker(min(signPoll, s.c.Interval))
 	defer tick.Stop()
 	var signed time.Time
-	active := false
 	for ctx.Err() == nil {
-		if active = s.c.Active(); !active {
+		if !s.c.Active() {
 			s.board.standBy()
 			signed = time.Time{}
 		} else if time.Since(signed) >= s.c.Interval {
 			signed = time.Now()
-			s.look(ctx)
+			if !s.look(ctx) {
+				signed = time.Time{} // soon, rather than an interval later
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -98,28 +99,31 @@ func (s *Signer) Run(ctx context.Context, ended <-chan struct{}) {
 		}
 	}
 	<-ended
-	if active {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSignature)
-		defer cancel()
-		s.look(last)
-	}
+	// Nobody is active now that was here. Should it have been another's turn, a head more
+	// does no harm.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSignature)
+	defer cancel()
+	s.look(last)
 	s.board.standBy()
 }
 
-// look makes a Step and keeps what came of it.
-func (s *Signer) look(ctx context.Context) {
+// look makes a Step and keeps what came of it. It reports whether that is for good, and
+// not what may go away by itself.
+func (s *Signer) look(ctx context.Context) (settled bool) {
 	_, err := s.Step(ctx)
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	var lies *ContradictionError
+	settled = err == nil || errors.As(err, &lies)
 	switch news := s.board.outcome(err); {
 	case !news:
-	case errors.As(err, &lies):
+	case settled:
 		s.c.Logger.Error("the log contradicts what was signed before; no head is signed until that is resolved", "error", err)
-	case err != nil:
+	default:
 		s.c.Logger.Warn("the log's head is not signed for now", "error", err)
 	}
+	return settled
 }
 
 // Step publishes a head if the log has moved since the last one, or the key is another.
