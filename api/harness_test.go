@@ -76,6 +76,7 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	heads      api.HeadSource
 	rates      api.RateLimits
 	signUp     bool
 }
@@ -108,6 +109,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	s := settings{
 		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
 		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
+		heads: &eventstore.MemoryHeads{},
 	}
 	for _, f := range change {
 		f(&s)
@@ -127,7 +129,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heads: s.heads, Heartbeat: s.heartbeat,
 		SignUp: s.signUp, KeepEmail: func(ctx context.Context, ownerID, email string) error {
 			return l.profiles.Put(ctx, ownerID, eventstore.Profile{Email: email})
 		},
