@@ -115,7 +115,9 @@ func (s *Server) answerChanges(ctx context.Context, c *call, q changesQuery) (an
 	switch {
 	case q.stream:
 		return answer{position: first.position, later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {
-			return s.stream(ctx, w, c, first)
+			u := first
+			first = update{} // or it would be kept for as long as the stream is open
+			return s.stream(ctx, w, c, u)
 		}}, nil
 	case q.wait > 0 && len(first.commits) == 0 && c.r.Method == http.MethodGet:
 		return answer{later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {

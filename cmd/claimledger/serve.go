@@ -52,6 +52,7 @@ type serveCommand struct {
 	SignUp              bool            `help:"Anybody may begin a namespace, with a passkey."`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
+	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
@@ -136,6 +137,10 @@ func (c *serveCommand) Run(w *world) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	most, err := connectionLimit(c.MaxConnections)
+	if err != nil {
+		return usageError{err}
+	}
 	logger := c.logger(w.stderr)
 	// First, because it is the likeliest thing to be taken, and nothing is touched yet.
 	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", c.Listen)
@@ -154,7 +159,7 @@ func (c *serveCommand) Run(w *world) error {
 	}
 	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front := listen(listener, n.health.starting(n.metrics, c.CORSOrigins), logger)
+	front := listen(listener, n.health.starting(n.metrics, c.CORSOrigins), newConnections(most, n.metrics), logger)
 
 	// What the requests in flight rest on goes on until they are answered, though the
 	// process was told to stop; while it starts, there are none.

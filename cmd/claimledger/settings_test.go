@@ -92,6 +92,8 @@ func TestBadSettings(t *testing.T) {
 		{nil, []string{"serve", "--replicas", "6", "--nats-url", "nats://n"}, "--replicas"},
 		{nil, []string{"serve", "--max-keys", "0"}, "--max-keys"},
 		{nil, []string{"serve", "--rate-limit-key", "-1"}, "--rate-limit-key"},
+		{nil, []string{"serve", "--max-connections", "-1"}, "--max-connections"},
+		{nil, []string{"serve", "--max-connections", "1000000000"}, "ulimit -n"},
 		{nil, []string{"serve", "--log-level", "loud"}, "--log-level"},
 		{nil, []string{"serve", "--public-url", "ledger.example.com"}, "--public-url"},
 		{nil, []string{"serve", "--public-url", "https://ledger.example.com/#x"}, "--public-url"},
