@@ -66,7 +66,7 @@ func (s *Server) changes(c *call) (action, error) {
 // which counts more than the address that it was first opened with.
 func (q *query) since(r *http.Request, stream bool) uint64 {
 	name, text := "since", q.text("since")
-	if id := r.Header.Get(lastEventHeader); stream && id != "" {
+	if id, given := soleHeader(r, lastEventHeader); stream && given {
 		name, text = lastEventHeader, id
 	} else if !q.values.Has("since") {
 		q.Add("since", "is required")

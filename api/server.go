@@ -38,6 +38,11 @@ type Config struct {
 	// Deliveries is what there is to know and to ask of deliveries.
 	Deliveries DeliveryStore
 
+	// SignUp lets anybody begin a namespace with a passkey; KeepEmail keeps the address
+	// that he may give, beside the log.
+	SignUp    bool
+	KeepEmail func(ctx context.Context, ownerID, email string) error
+
 	Now     func() time.Time
 	NewID   func() string // ULIDs
 	Logger  *slog.Logger
@@ -69,6 +74,9 @@ type Server struct {
 	byKey       *rateLimiter
 	byAddress   *rateLimiter
 	followers   *followers
+
+	relyingParty *relyingParty // nil: there are no passkeys here
+	page         []byte
 }
 
 // New makes a Server.
@@ -87,6 +95,10 @@ func New(c Config) (*Server, error) {
 	crossOrigin := http.NewCrossOriginProtection()
 	if err := crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	relyingParty, err := newRelyingParty(public)
+	if err != nil {
+		return nil, err
 	}
 	byKey, err := newRateLimiter(c.Rates.Key, c.Now)
 	if err != nil {
@@ -109,6 +121,9 @@ func New(c Config) (*Server, error) {
 		usage:       newUsage(c.Usage, c.Now),
 		crossOrigin: crossOrigin,
 		metrics:     newHTTPMetrics(c.Metrics),
+
+		relyingParty: relyingParty,
+		page:         ownersPage(relyingParty != nil, c.SignUp),
 	}
 	s.followers = newFollowers(s.changeSource(), c.Logger)
 	c.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -181,8 +196,16 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/services/{service}/webhooks/{webhook}/events", asOwner, read, s.pullEvents},
 
 		{"POST", loginPath, anyone, "", s.login},
-		{"POST", "/v1/auth/logout", asOwner, "", s.logout},
+		{"POST", loginPath + "/passkey/options", anyone, "", s.signInOptions},
+		{"POST", loginPath + "/passkey", anyone, "", s.signIn},
+		{"POST", "/v1/auth/signup/options", anyone, "", s.signUpOptions},
+		{"POST", "/v1/auth/signup", anyone, "", s.signUp},
+		{"POST", "/v1/auth/logout", inSession, "", s.logout},
 		{"GET", "/v1/auth/me", asOwner, "", s.me},
+		{"GET", "/v1/auth/passkeys", inSession, "", s.listPasskeys},
+		{"POST", "/v1/auth/passkeys/options", inSession, "", s.passkeyOptions},
+		{"POST", "/v1/auth/passkeys", inSession, "", s.addPasskey},
+		{"DELETE", "/v1/auth/passkeys/{passkey}", inSession, "", s.removePasskey},
 	},
 		s.managementKeyEndpoints("/v1/api-keys"),
 		s.managementKeyEndpoints("/api-keys"),

@@ -35,6 +35,7 @@ const (
 // Config is what an Executor needs.
 type Config struct {
 	Log     eventstore.Log
+	Fence   *eventstore.Fence // nil: none; closed, nothing is appended
 	Limits  domain.OwnerLimits
 	Now     func() time.Time
 	NewID   func() string // ULIDs
@@ -286,6 +287,9 @@ func (x *Executor) recorded(id domain.Boundary, record eventstore.Record, follow
 }
 
 func (x *Executor) append(ctx context.Context, head eventstore.Head, commit *domain.Commit) (eventstore.Record, error) {
+	if err := x.Fence.Broken(); err != nil {
+		return eventstore.Record{}, err
+	}
 	start := time.Now()
 	record, err := x.Log.Append(ctx, head, commit)
 	x.noteAppend(err)
@@ -341,6 +345,7 @@ func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*d
 	x.claimsMu.Unlock()
 	if err := b.wait(ctx); err != nil {
 		x.claims.Remove(namespace) // the next caller tries again
+		x.close(err)
 		return nil, logError(err)
 	}
 	return b, nil
@@ -372,9 +377,12 @@ func (x *Executor) Heads(namespace string) uint64 {
 // logError says in the caller's terms what an error of the log means.
 func logError(err error) error {
 	var known *domain.Error
+	var broken *eventstore.BrokenError
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.As(err, &broken):
+		return unavailable("The ledger's log is not what it was, so nothing is recorded and nobody is authorized; its operator has to look at it.", err)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):
 		return unavailable("It is not known whether the command was recorded: look, or send it again with the same Idempotency-Key.", err)
 	default:

@@ -13,8 +13,22 @@ import (
 const syncTimeout = 2 * time.Second
 
 // Run follows the log until ctx ends, or something is in it that cannot be folded: then
-// what this process knows grows old, and nobody is authorized on it for long.
+// what this process knows grows old, and nobody is authorized on it for long. A log that
+// lost commits closes the fence.
 func (x *Executor) Run(ctx context.Context) error {
+	err := x.follow(ctx)
+	x.close(err)
+	return err
+}
+
+// close closes the fence where an error says that the log is broken.
+func (x *Executor) close(err error) {
+	if x.Fence != nil {
+		x.Fence.Close(err)
+	}
+}
+
+func (x *Executor) follow(ctx context.Context) error {
 	return x.Log.Follow(ctx, x.position.Load(), func(r eventstore.Record) error {
 		switch r.Commit.Kind {
 		case domain.KindRegistry:
@@ -50,6 +64,14 @@ func (x *Executor) Position() uint64 { return x.position.Load() }
 // Age is how long ago the states were last known to be complete.
 func (x *Executor) Age() time.Duration {
 	return x.Now().Sub(time.Unix(0, x.confirmed.Load()))
+}
+
+// Intact refuses where the log is known not to be what it was.
+func (x *Executor) Intact() error {
+	if err := x.Fence.Broken(); err != nil {
+		return logError(err)
+	}
+	return nil
 }
 
 // WaitFor waits until the states are complete up to a position, or ctx ends.

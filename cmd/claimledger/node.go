@@ -39,10 +39,14 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.startFence(ctx, stream); err != nil {
+		return err
+	}
 	pool, err := n.startDatabase(ctx)
 	if err != nil {
 		return err
 	}
+	n.startWatching(ctx, stream, pool)
 	var x *commands.Executor
 	if n.has(roleAPI) || n.has(roleRelay) { // the relay records that a receiver is gone
 		if x, err = n.startExecutor(ctx, stream); err != nil {
@@ -166,7 +170,7 @@ func (n *node) keepDatabase(ctx context.Context, server *pgserver.Server) {
 // startExecutor loads the states that decisions rest on and keeps them current.
 func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*commands.Executor, error) {
 	x := commands.NewExecutor(commands.Config{
-		Log: stream, Limits: n.limits(), Now: time.Now, NewID: newID,
+		Log: stream, Fence: n.fence, Limits: n.limits(), Now: time.Now, NewID: newID,
 		Metrics: commands.NewMetrics(n.metrics), Logger: n.log,
 	})
 	for {
@@ -292,6 +296,10 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries,
+		SignUp: n.SignUp,
+		KeepEmail: func(ctx context.Context, ownerID, email string) error {
+			return stream.Profiles().Put(ctx, ownerID, eventstore.Profile{Email: email})
+		},
 		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
 )
 
 // The roles of a process.
@@ -47,6 +48,7 @@ type serveCommand struct {
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
 	CORSOrigins         []string        `name:"cors-origins" help:"Origins whose pages may call the API from a browser, such as https://console.example." placeholder:"ORIGIN,…"`
+	SignUp              bool            `help:"Anybody may begin a namespace, with a passkey."`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
@@ -80,6 +82,9 @@ func (c *serveCommand) validate() error {
 		if _, err := httpsig.NewVerifier(publicURL(c.PublicURL, ""), 1); err != nil {
 			return usageError{fmt.Errorf("--public-url: %w", err)}
 		}
+	}
+	if public, err := url.Parse(publicURL(c.PublicURL, c.Listen)); c.SignUp && (err != nil || !api.TakesPasskeys(public)) {
+		return usageError{errors.New("--sign-up needs passkeys, and they a --public-url with https, or localhost, and with a name rather than an IP address")}
 	}
 	return c.validateKeys()
 }
@@ -198,6 +203,8 @@ type node struct {
 	metrics *prometheus.Registry
 	router  *api.Router
 	health  *health
+	fence   *eventstore.Fence
+	watcher *eventstore.Watch
 	quit    context.Context // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup

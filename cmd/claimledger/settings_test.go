@@ -54,6 +54,8 @@ func TestSettings(t *testing.T) {
 			func(c *serveCommand) any { return c.WebhookRetries }, []time.Duration{time.Second, 2 * time.Minute}},
 		{"retries' default", nil, nil, func(c *serveCommand) any { return c.WebhookRetries },
 			[]time.Duration{5 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}},
+		{"sign-up's default", nil, nil, func(c *serveCommand) any { return c.SignUp }, false},
+		{"sign-up", []string{"CLAIMLEDGER_SIGN_UP=true"}, nil, func(c *serveCommand) any { return c.SignUp }, true},
 		{"no retries", nil, []string{"--webhook-retries", ""}, func(c *serveCommand) any { return c.WebhookRetries }, []time.Duration{}},
 	}
 	for _, test := range tests {
@@ -100,6 +102,13 @@ func TestBadSettings(t *testing.T) {
 		{nil, []string{"owner", "create", "--email", "o@example.com"}, "namespace"},
 		{nil, []string{"owner", "create", "acme", "--email", "nobody"}, "--email"},
 		{nil, []string{"owner", "create", "acme", "--email", "A <o@example.com>"}, "--email"},
+		{nil, []string{"owner", "add", "acme"}, "--email"},
+		{nil, []string{"owner", "add", "acme", "--email", "nobody"}, "--email"},
+		{nil, []string{"owner", "remove", "acme"}, "owner-id"},
+		{nil, []string{"owner", "list"}, "namespace"},
+		{nil, []string{"serve", "--sign-up"}, "--sign-up"}, // at 127.0.0.1 there are no passkeys
+		{nil, []string{"serve", "--sign-up", "--public-url", "http://ledger.example.com"}, "--sign-up"},
+		{[]string{"CLAIMLEDGER_SIGN_UP=perhaps"}, []string{"serve"}, "--sign-up"},
 		{nil, []string{"namespace", "deactivate", "acme", "--reason", strings.Repeat("x", 5000)}, "--reason"},
 		{nil, []string{"setup"}, "--nats-url"},
 		{nil, nil, "expected one of"},
