@@ -63,6 +63,7 @@ func newLedger(t *testing.T) *ledger {
 
 // settings are how a node differs from others.
 type settings struct {
+	addr       string         // where the node listens, for options to read
 	log        eventstore.Log // the ledger's, seen in another way
 	publicURL  string
 	staleAfter time.Duration
@@ -100,7 +101,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 		l.public = "http://" + listener.Addr().String()
 	}
 	s := settings{
-		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
+		addr: listener.Addr().String(), log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
 		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
 	}
 	for _, f := range change {
