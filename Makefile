@@ -53,9 +53,11 @@ build: require-go ## build bin/claimledger
 	@if git status >/dev/null 2>&1; then stamp=; else stamp=-buildvcs=false; fi; \
 	set -x; go build $$stamp -o bin/claimledger ./cmd/claimledger
 
-# The tests start PostgreSQL themselves, even when the ledger is to use another.
+# The tests start PostgreSQL themselves, even when the ledger is to use another, and a
+# browser, which nothing else needs.
 test: require-go ## run all tests, with the race detector
 	@sh deploy/install-postgresql.sh
+	@sh deploy/install-browser.sh
 	@race='$(RACE)'; \
 	if [ "$$race" = auto ]; then \
 		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
