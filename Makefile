@@ -9,6 +9,10 @@ DATA_DIR ?= $(or $(CLAIMLEDGER_DATA_DIR),data)
 # its own (NATS, PostgreSQL), so more CPUs do not mean that more is better.
 TEST   ?= ./...
 TEST_P ?= 2
+# How long `make fuzz` tries each target, and with how many workers: each has servers
+# of its own.
+FUZZTIME ?= 1m
+FUZZ_P   ?= 2
 # -race, empty, or auto: -race where there is a C compiler, which it needs.
 RACE   ?= auto
 
@@ -23,7 +27,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test fuzz check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +62,10 @@ test: require-go ## run all tests, with the race detector
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
 	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
+
+fuzz: require-go ## look for inputs that break it, FUZZTIME for each target
+	@sh deploy/install-postgresql.sh
+	@FUZZTIME='$(FUZZTIME)' FUZZ_P='$(FUZZ_P)' sh deploy/fuzz.sh
 
 check: export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 check: require-go ## format, vet, lint, import arrows, go.mod, shell syntax

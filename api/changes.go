@@ -66,7 +66,7 @@ func (s *Server) changes(c *call) (action, error) {
 // which counts more than the address that it was first opened with.
 func (q *query) since(r *http.Request, stream bool) uint64 {
 	name, text := "since", q.text("since")
-	if id := r.Header.Get(lastEventHeader); stream && id != "" {
+	if id, given := soleHeader(r, lastEventHeader); stream && given {
 		name, text = lastEventHeader, id
 	} else if !q.values.Has("since") {
 		q.Add("since", "is required")
@@ -115,7 +115,9 @@ func (s *Server) answerChanges(ctx context.Context, c *call, q changesQuery) (an
 	switch {
 	case q.stream:
 		return answer{position: first.position, later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {
-			return s.stream(ctx, w, c, first)
+			u := first
+			first = update{} // or it would be kept for as long as the stream is open
+			return s.stream(ctx, w, c, u)
 		}}, nil
 	case q.wait > 0 && len(first.commits) == 0 && c.r.Method == http.MethodGet:
 		return answer{later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {

@@ -24,10 +24,11 @@ var Credentials = map[string][][]string{
 	"signedService": {{"signedHeaders", "serviceKey"}},
 	"signedMaybe":   {{"signedHeaders", "serviceKey"}, {"signedHeaders"}},
 	"owner":         {{"managementKey"}, {"sessionToken"}, {"sessionCookie"}},
+	"session":       {{"sessionToken"}, {"sessionCookie"}},
 }
 
 var callers = map[authentication]string{
-	anyone: "anyone", signed: "signed", signedService: "signedService", signedMaybe: "signedMaybe", asOwner: "owner",
+	anyone: "anyone", signed: "signed", signedService: "signedService", signedMaybe: "signedMaybe", asOwner: "owner", inSession: "session",
 }
 
 // Endpoints lists what Routes adds to a router.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -44,6 +43,7 @@ const (
 	signedService                // signed headers and a service key
 	signedMaybe                  // signed headers, a service key if there is one
 	asOwner                      // a session or a management key
+	inSession                    // a session
 )
 
 // endpoint is one row of the API: who may call it and what answers.
@@ -165,6 +165,11 @@ func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e en
 		if err := c.owner.need(e.permission); err != nil {
 			return answer{}, err
 		}
+		if e.who == inSession {
+			if err := c.owner.signedIn(); err != nil {
+				return answer{}, err
+			}
+		}
 	}
 	return act(ctx)
 }
@@ -199,7 +204,7 @@ func (s *Server) authenticate(ctx context.Context, c *call, e endpoint) (err err
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeSignatureInvalid)
 	case e.who == signedMaybe && c.r.Header.Get("Authorization") != "":
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeUnauthorized)
-	case e.who == asOwner:
+	case e.who == asOwner || e.who == inSession:
 		c.owner, err = s.authenticateOwner(ctx, c.r)
 	}
 	return err
@@ -290,26 +295,25 @@ func requestID(r *http.Request) string {
 // meta says who commands, and recognises a retry by its Idempotency-Key.
 func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
 	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
-	keys := c.r.Header.Values(idempotencyHeader)
-	if len(keys) == 0 {
+	key, given := soleHeader(c.r, idempotencyHeader)
+	if !given {
 		return actor, ref, nil
 	}
 	var v domain.Violations
-	switch key := keys[0]; {
-	case len(keys) > 1:
-		v.Add(idempotencyHeader, "must be sent once")
-	case key == "":
-		// Whoever sends none believes that he may repeat the command.
-		v.Add(idempotencyHeader, fmt.Sprintf("must have 1 to %d characters", maxIdempotencyKey))
-	default:
-		v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
-	}
+	v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
 	if err := v.Err(); err != nil {
 		return actor, ref, err
 	}
-	key := keys[0]
 	// The key is the client's own text and may hold anything: only its hash is kept.
 	ref.Key = domain.HashOf([]byte(key)).String()
 	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))
 	return actor, ref, nil
+}
+
+// soleHeader is the value of a header that may be there once. One that is there without a
+// value was meant to have one, and is not as good as none; of several, none is right, and
+// together they are no value that anybody takes.
+func soleHeader(r *http.Request, name string) (value string, given bool) {
+	values := r.Header.Values(name)
+	return strings.Join(values, "\n"), len(values) > 0
 }

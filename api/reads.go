@@ -24,8 +24,8 @@ type waiting func(ctx context.Context) error
 
 // minPosition reads the position that the caller wants to be reflected; 0 for none.
 func (c *call) minPosition() (uint64, error) {
-	text := c.r.Header.Get(minPositionHeader)
-	if text == "" {
+	text, given := soleHeader(c.r, minPositionHeader)
+	if !given {
 		return 0, nil
 	}
 	position, err := strconv.ParseUint(text, 10, 64)

@@ -142,8 +142,11 @@ func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimit
 }
 
 func (r *Registry) decide(cmd RegistryCommand, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
-	if c, ok := cmd.(RegisterNamespace); ok {
-		return r.register(c)
+	switch cmd := cmd.(type) {
+	case RegisterNamespace:
+		return r.register(cmd)
+	case SignUp:
+		return r.signUp(cmd, now)
 	}
 	if !r.registered {
 		return RegistryDecision{}, Errorf(CodeNotFound, "There is no namespace %s.", r.namespace)
@@ -220,19 +223,32 @@ func limitConflict(what string, n int) error {
 // a namespace of that name could never be resolved.
 var reservedNamespaces = []string{"claims"}
 
-func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
-	if !ValidNamespace(r.namespace) || CanonicalNamespace(r.namespace) != r.namespace {
-		var v Violations
-		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
-		return RegistryDecision{}, v.Err()
-	}
-	if slices.Contains(reservedNamespaces, r.namespace) {
-		var v Violations
-		v.Add("namespace", "is a name that the API uses itself")
-		return RegistryDecision{}, v.Err()
+// free refuses a name that no namespace can be registered under, or that one has.
+func (r *Registry) free() error {
+	if err := CheckNewNamespace(r.namespace); err != nil {
+		return err
 	}
 	if r.registered {
-		return RegistryDecision{}, Errorf(CodeConflict, "The namespace %s is registered already.", r.namespace)
+		return Errorf(CodeConflict, "The namespace %s is registered already.", r.namespace)
+	}
+	return nil
+}
+
+// CheckNewNamespace reports why a name can be no new namespace's.
+func CheckNewNamespace(name string) error {
+	var v Violations
+	switch {
+	case !ValidNamespace(name) || CanonicalNamespace(name) != name:
+		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
+	case slices.Contains(reservedNamespaces, name):
+		v.Add("namespace", "is a name that the API uses itself")
+	}
+	return v.Err()
+}
+
+func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
+	if err := r.free(); err != nil {
+		return RegistryDecision{}, err
 	}
 	return RegistryDecision{
 		Payloads: []Payload{

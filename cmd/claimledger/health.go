@@ -111,6 +111,11 @@ const (
 	metricsPath = "/metrics"
 )
 
+// isHealth tells whether a request is one of theirs.
+func isHealth(r *http.Request) bool {
+	return r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
+}
+
 // routes adds what operators and their machines look at.
 func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {
 	r.Handle(http.MethodGet, healthPath, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -25,7 +25,7 @@ const (
 type commandLine struct {
 	Serve     serveCommand     `cmd:"" help:"Run the ledger, or some of its roles."`
 	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
-	Owner     ownerCommands    `cmd:"" help:"Create namespaces with their owners, and links to sign in with."`
+	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
 	Log       logCommands      `cmd:"" help:"Check the log itself."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
