@@ -39,14 +39,14 @@ const (
 )
 
 // rule is who may call one operation. The table is written down apart from the program
-// and from its description: all three have to agree.
+// and from its description: all three have to agree. A new operation needs a row here;
+// what its path names, scene.target makes.
 type rule struct {
-	op         string
+	op         string // as it is described
 	who        who
 	permission domain.Permission
 	others     others
-	// body is what the description's example needs to be valid here.
-	body map[string]any
+	body       map[string]any // what the description's example needs to be valid here; see scene.body
 }
 
 const webhookPath = "/v1/services/{serviceId}/webhooks/{webhookId}"
