@@ -69,6 +69,7 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	heads      api.HeadSource
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -99,6 +100,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	s := settings{
 		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
 		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
+		heads: &eventstore.MemoryHeads{},
 	}
 	for _, f := range change {
 		f(&s)
@@ -118,7 +120,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heads: s.heads, Heartbeat: s.heartbeat,
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {

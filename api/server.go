@@ -37,6 +37,7 @@ type Config struct {
 	Webhooks WebhookHealth
 	// Deliveries is what there is to know and to ask of deliveries.
 	Deliveries DeliveryStore
+	Heads      HeadSource
 
 	Now     func() time.Time
 	NewID   func() string // ULIDs
@@ -69,6 +70,7 @@ type Server struct {
 	byKey       *rateLimiter
 	byAddress   *rateLimiter
 	followers   *followers
+	head        *newestHead
 }
 
 // New makes a Server.
@@ -109,6 +111,7 @@ func New(c Config) (*Server, error) {
 		usage:       newUsage(c.Usage, c.Now),
 		crossOrigin: crossOrigin,
 		metrics:     newHTTPMetrics(c.Metrics),
+		head:        &newestHead{source: c.Heads},
 	}
 	s.followers = newFollowers(s.changeSource(), c.Logger)
 	c.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -157,6 +160,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/namespaces/{namespace}/policy", asOwner, read, s.getPolicy},
 		{"PATCH", "/v1/namespaces/{namespace}/policy", asOwner, updateModel, s.changePolicy},
 		{"GET", "/v1/verify", signedMaybe, "", s.verify},
+		{"GET", "/v1/log/head", anyone, "", s.logHead},
 
 		{"GET", "/v1/services", asOwner, read, s.listServices},
 		{"POST", "/v1/services", asOwner, updateModel, s.createService},
