@@ -1,0 +1,169 @@
+// Package bench measures a ledger against yardsticks: what the parts that it is made of
+// can do by themselves on the same machine, in the same minutes. It never touches a
+// ledger that it did not start.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// Config is what a run needs.
+type Config struct {
+	Dir      string // empty, on the disk that is to be measured; the caller removes it
+	Program  Program
+	Progress io.Writer
+
+	Workloads  string        // patterns as of path.Match, comma between them
+	Rounds     int           // measured ones, of each side
+	Duration   time.Duration // of one round of one side
+	Namespaces int           // over which writing spreads
+	Claims     int           // approved ones, for verify
+	Roles      []string      // of the ledger; empty: all
+	ServeFlags []string      // more of the ledger's
+	Profile    string        // the directory for the ledger's profiles; empty: none
+}
+
+// Program is what the bench needs of the program that it is part of: other commands of
+// it, each to run as a process of its own, and ways to the log of a ledger that runs.
+type Program struct {
+	// Ledger, Publisher and Signatures are command lines without the program's name.
+	// What they start serves until its standard input ends.
+	Ledger, Publisher, Signatures []string
+
+	// URL is where the ledger on a data directory serves; empty while it does not.
+	URL func(dataDir string) string
+	// OpenLog joins the log of the ledger that runs on a data directory.
+	OpenLog func(ctx context.Context, dataDir string) (eventstore.Log, func() error, error)
+	// Register makes namespaces, and for each a token to log in with.
+	Register func(ctx context.Context, log eventstore.Log, namespaces []string) (tokens []string, err error)
+}
+
+// Validate refuses what cannot be run, before anything is started.
+func (c Config) Validate() error {
+	switch {
+	case c.Rounds < 1:
+		return errors.New("--rounds must be at least 1")
+	case c.Duration <= 0:
+		return errors.New("--duration must be longer than nothing")
+	case c.Claims < 1:
+		return errors.New("--claims must be at least 1")
+	}
+	_, err := c.selected()
+	return errors.Join(err, c.ValidateSoak())
+}
+
+// ValidateSoak does the same for RunSoak.
+func (c Config) ValidateSoak() error {
+	if c.Namespaces < 1 || c.Namespaces > maxNamespaces {
+		return fmt.Errorf("--namespaces must be from 1 to %d", maxNamespaces)
+	}
+	return nil
+}
+
+// selected are the workloads whose names match.
+func (c Config) selected() ([]workload, error) {
+	var chosen []workload
+	for _, w := range workloads {
+		for pattern := range strings.SplitSeq(c.Workloads, ",") {
+			ok, err := path.Match(strings.TrimSpace(pattern), w.name)
+			if err != nil {
+				return nil, fmt.Errorf("--workload: %q is not a pattern", pattern)
+			}
+			if ok {
+				chosen = append(chosen, w)
+				break
+			}
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("--workload: %q matches none of %s", c.Workloads, strings.Join(Names(), ", "))
+	}
+	return chosen, nil
+}
+
+// bench is one run.
+type bench struct {
+	Config
+	ledger    *ledger
+	publisher *publisher
+	tenants   []*tenant // made when first needed
+}
+
+// Run measures the selected workloads, one after another, and gives their results.
+func Run(ctx context.Context, c Config) (r Report, err error) {
+	chosen, err := c.selected()
+	if err != nil {
+		return r, err
+	}
+	b := &bench{Config: c}
+	if b.ledger, err = startLedger(ctx, c); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, b.ledger.stop()) }()
+	if b.publisher, err = startPublisher(ctx, c); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, b.publisher.stop()) }()
+	r.Machine = describeMachine(c)
+	for _, w := range chosen {
+		result, err := b.measure(ctx, w)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", w.name, err)
+		}
+		r.Results = append(r.Results, result)
+	}
+	return r, nil
+}
+
+// measure runs the two sides of a workload by turns. Which is first changes from round
+// to round, so that neither always has the disk that the other left.
+func (b *bench) measure(ctx context.Context, w workload) (_ Result, err error) {
+	b.say("%s: preparing", w.name)
+	p, err := w.open(ctx, b)
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { err = errors.Join(err, p.end()) }()
+	ledger, yardstick := newSeries(w.unit), newSeries(w.unit)
+	for round := range b.Rounds {
+		sides := []func() error{
+			func() error { return ledger.add(b.profiled(ctx, w, p.ledger)) },
+			func() error { return yardstick.add(p.yardstick(ctx, b.Duration)) },
+		}
+		if round%2 == 1 {
+			sides[0], sides[1] = sides[1], sides[0]
+		}
+		for _, side := range sides {
+			if err := side(); err != nil {
+				return Result{}, err
+			}
+		}
+		b.say("%s: round %d of %d: ledger %s, yardstick %s", w.name, round+1, b.Rounds,
+			w.unit.format(ledger.last()), w.unit.format(yardstick.last()))
+	}
+	return newResult(w, p, ledger, yardstick), nil
+}
+
+// profiled measures the ledger's side, and keeps a profile of it where one is wanted.
+// Each round's replaces the one before.
+func (b *bench) profiled(ctx context.Context, w workload, side measure) (Outcome, error) {
+	if b.Profile == "" {
+		return side(ctx, b.Duration)
+	}
+	b.ledger.profile = filepath.Join(b.Profile, w.name)
+	defer func() { b.ledger.profile = "" }()
+	return side(ctx, b.Duration)
+}
+
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(b.Progress, format+"\n", args...)
+}
