@@ -71,7 +71,7 @@ func TestBenchSoak(t *testing.T) {
 func TestBenchInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := pgtest.Dir(t)
-	p := launch(t, beLedger, nil, "bench", "--data-dir", dir, "--duration", "1h", "--workload", "submit-latency", "--namespaces", "2")
+	p := launch(t, beLedger, nil, "bench", "--data-dir", dir, "--duration", "2m", "--workload", "submit-latency", "--namespaces", "2")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := p.log.await(ctx, p.ended, "preparing"); err != nil {
@@ -97,7 +97,7 @@ func TestBenchLedgerEndsWithItsBench(t *testing.T) {
 
 func TestBenchBadSettings(t *testing.T) {
 	for _, args := range [][]string{
-		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--claims", "0"},
+		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"},
 		{"--namespaces", "0"}, {"--roles", "cook"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
 	} {
 		if r := outcome(t, nil, append([]string{"bench"}, args...)...); r.code != exitUsage {

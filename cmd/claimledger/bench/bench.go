@@ -16,6 +16,9 @@ import (
 	"github.com/claimledger/claimledger/eventstore"
 )
 
+// maxDuration leaves time of a signature's 300 seconds for preparing a round.
+const maxDuration = 2 * time.Minute
+
 // Config is what a run needs.
 type Config struct {
 	Dir      string // empty, on the disk that is to be measured; the caller removes it
@@ -52,8 +55,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Rounds < 1:
 		return errors.New("--rounds must be at least 1")
-	case c.Duration <= 0:
-		return errors.New("--duration must be longer than nothing")
+	case c.Duration <= 0 || c.Duration > maxDuration:
+		return fmt.Errorf("--duration must be from more than nothing to %v: requests are signed before a round, and signatures do not live long", maxDuration)
 	case c.Claims < 1:
 		return errors.New("--claims must be at least 1")
 	}

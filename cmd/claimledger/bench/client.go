@@ -49,7 +49,7 @@ func wire(r *http.Request, err error) (request, error) {
 	}
 	var b bytes.Buffer
 	err = r.Write(&b)
-	return b.Bytes(), err
+	return bytes.Clone(b.Bytes()), err // without what the buffer has to spare: there are many
 }
 
 // connections are kept-alive connections to one server, one for each worker.

@@ -17,7 +17,7 @@ const (
 	verifyNamespaces = 20
 	// verifyBatch is how many claims are signed for at once while they are prepared:
 	// signatures do not live long.
-	verifyBatch = 20_000
+	verifyBatch = 10_000
 	// signatureCertificates is how many certificates the yardstick keeps, as the ledger.
 	signatureCertificates = 10_000
 )

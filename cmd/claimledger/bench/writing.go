@@ -15,7 +15,7 @@ const (
 	warmUp = 2 * time.Second
 	// ahead is how many more requests are prepared than the last round needed: a round
 	// that runs out of them ends early, and is measured by the time that it had.
-	ahead = 1.5
+	ahead = 1.3
 	// firstRate is a guess at what a connection does in a second, for the warm-up.
 	firstRate = 100
 )
