@@ -20,11 +20,7 @@ func approveWorkload(name string, connections int, wanted float64) workload {
 		name: name, unit: perSecond, wanted: wanted,
 		what:      fmt.Sprintf("POST /v1/claims/{id}/approve, %d connections, many namespaces", connections),
 		yardstick: fmt.Sprintf("raw publish, %d goroutines", connections),
-		open: func(ctx context.Context, b *bench) (*pair, error) {
-			tenants, err := b.writers(ctx)
-			if err != nil {
-				return nil, err
-			}
+		open: across(func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error) {
 			w := &writing{
 				bench: b, connections: connections, subjects: len(tenants),
 				status: http.StatusOK, event: domain.ClaimApprovedType,
@@ -37,7 +33,7 @@ func approveWorkload(name string, connections int, wanted float64) workload {
 				},
 			}
 			return w.open(ctx)
-		},
+		}),
 	}
 }
 

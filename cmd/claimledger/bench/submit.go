@@ -53,18 +53,30 @@ func submitting(b *bench, tenants []*tenant, connections int, sign signing) *wri
 	}
 }
 
+// across opens a workload over the namespaces that writing spreads over.
+func across(open func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error)) func(context.Context, *bench) (*pair, error) {
+	return func(ctx context.Context, b *bench) (*pair, error) {
+		tenants, err := b.writers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return open(ctx, b, tenants)
+	}
+}
+
+// submitsAcross submits to all of them.
+func submitsAcross(connections int, sign signing) func(context.Context, *bench) (*pair, error) {
+	return across(func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error) {
+		return submitting(b, tenants, connections, sign).open(ctx)
+	})
+}
+
 func submitWorkload(name string, connections int, wanted float64) workload {
 	return workload{
 		name: name, unit: perSecond, wanted: wanted,
 		what:      fmt.Sprintf("POST /v1/claims, %d connections, many namespaces", connections),
 		yardstick: fmt.Sprintf("raw publish, %d goroutines", connections),
-		open: func(ctx context.Context, b *bench) (*pair, error) {
-			tenants, err := b.writers(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return submitting(b, tenants, connections, byGateway).open(ctx)
-		},
+		open:      submitsAcross(connections, byGateway),
 	}
 }
 
@@ -73,13 +85,16 @@ func submitOwnKeysWorkload(name string, connections int) workload {
 		name: name, unit: perSecond,
 		what:      fmt.Sprintf("the same, %d connections, each agent signs with its own new key", connections),
 		yardstick: fmt.Sprintf("raw publish, %d goroutines", connections),
-		open: func(ctx context.Context, b *bench) (*pair, error) {
-			tenants, err := b.writers(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return submitting(b, tenants, connections, byAgent).open(ctx)
-		},
+		open:      submitsAcross(connections, byAgent),
+	}
+}
+
+func latencyWorkload(name string, wanted float64) workload {
+	return workload{
+		name: name, unit: median, wanted: wanted,
+		what:      "POST /v1/claims, one after another",
+		yardstick: "raw publish, one after another",
+		open:      submitsAcross(1, byGateway),
 	}
 }
 
@@ -98,32 +113,13 @@ func submitOneWorkload(name string, connections int, wanted float64) workload {
 	}
 }
 
-func latencyWorkload(name string, wanted float64) workload {
-	return workload{
-		name: name, unit: median, wanted: wanted,
-		what:      "POST /v1/claims, one after another",
-		yardstick: "raw publish, one after another",
-		open: func(ctx context.Context, b *bench) (*pair, error) {
-			tenants, err := b.writers(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return submitting(b, tenants, 1, byGateway).open(ctx)
-		},
-	}
-}
-
 // tailWorkload loads both sides at half of what the ledger can take at most.
 func tailWorkload(name string, connections int, wanted float64) workload {
 	return workload{
 		name: name, unit: p99, wanted: wanted,
 		what:      fmt.Sprintf("POST /v1/claims at half of its peak rate, %d connections", connections),
 		yardstick: "raw publish at the same rate",
-		open: func(ctx context.Context, b *bench) (*pair, error) {
-			tenants, err := b.writers(ctx)
-			if err != nil {
-				return nil, err
-			}
+		open: across(func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error) {
 			w := submitting(b, tenants, connections, byGateway)
 			if _, err := w.open(ctx); err != nil {
 				return nil, err
@@ -134,6 +130,6 @@ func tailWorkload(name string, connections int, wanted float64) workload {
 			}
 			w.rate = peak.rate() / 2
 			return w.pair(), nil
-		},
+		}),
 	}
 }
