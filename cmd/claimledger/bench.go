@@ -157,7 +157,7 @@ func (c *benchSettings) config(w *world) bench.Config {
 	config := bench.Config{
 		Program: bench.Program{
 			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"},
-			URL: urlOf, OpenLog: joinLog, Register: registerAll,
+			URL: toldURL, OpenLog: joinLog, Register: registerAll,
 		},
 		Progress: w.stderr, Namespaces: c.Namespaces, Roles: c.Roles,
 	}
@@ -185,15 +185,6 @@ func (c *benchSettings) within(w *world, config *bench.Config, run func() error)
 	}
 	err = run()
 	return errors.Join(err, pgserver.Remove(filepath.Join(config.Dir, "ledger", postgresDir)))
-}
-
-// urlOf is where the ledger on a data directory says that it serves.
-func urlOf(dataDir string) string {
-	text, err := os.ReadFile(filepath.Join(dataDir, urlFile))
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 func joinLog(ctx context.Context, dataDir string) (eventstore.Log, func() error, error) {

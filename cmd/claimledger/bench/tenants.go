@@ -18,7 +18,7 @@ const (
 	maxNamespaces = 10_000
 	slug          = "weather"
 	// setupConnections is how many requests go at once while something is prepared.
-	setupConnections = 64
+	setupConnections = 256
 	// generous is the highest that a limit of a policy may be.
 	generous = 10_000_000
 )

@@ -14,7 +14,7 @@ import (
 
 const (
 	// verifyNamespaces is over how many namespaces the approved claims spread.
-	verifyNamespaces = 20
+	verifyNamespaces = 100
 	// verifyBatch is how many claims are signed for at once while they are prepared:
 	// signatures do not live long.
 	verifyBatch = 10_000
