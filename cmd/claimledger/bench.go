@@ -30,6 +30,35 @@ type benchCommands struct {
 	Signatures benchSignatures `cmd:"" hidden:""`
 }
 
+// Help is shown below the commands.
+func (benchCommands) Help() string {
+	return benchHelp() + "\n\nThe flags: claimledger bench run --help. Example: claimledger bench --workload submit-64 --json"
+}
+
+// benchHelp says what is measured, and against what.
+func benchHelp() string {
+	return `Workloads: ` + strings.Join(bench.Names(), ", ") + `.
+
+It starts a ledger of its own (serve, with its NATS and PostgreSQL) and each yardstick in
+processes of this program, and runs both sides of a workload by turns, several rounds, after a
+warm-up. The load generator is a third process on the same CPUs. Figures are medians; the ratio is
+the ledger's median divided by the yardstick's, wanted at least for rates and at most for latencies.
+
+The yardstick of what writes is the raw publisher: JetStream with the ledger's own settings (sync
+always, the same stream, a connection within the process), one publish a message whose
+acknowledgement is awaited, as many goroutines as the ledger has connections, as many subjects as
+namespaces, and the very bytes that the ledger stored. That of verify is the same HTTP server with a
+handler that checks the signature and nothing else.
+
+Requests are made and signed before a round begins (a signature lives 300 seconds) and go over
+kept-alive connections; the raw publisher is loaded from within its process, so its load costs less.
+A gateway's key signs for all agents of a namespace; submit-own-keys has each agent sign for itself.
+submit-tail begins requests at a steady rate whatever became of those before, and counts from when
+each was due. Every answer is checked, a wrong one ends the run; after each round that writes, the
+log is read to see that every acknowledged commit is there. Before the other side's turn, the read
+models catch up. On a file system in memory a sync costs nothing, and the figures mean nothing.`
+}
+
 // benchSettings are the flags of both kinds of run.
 type benchSettings struct {
 	DataDir     string   `default:"." help:"Where the bench makes its temporary directory, on the disk that is to be measured." placeholder:"DIR"`
@@ -51,28 +80,7 @@ type benchCommand struct {
 
 // Help is shown below the flags.
 func (benchCommand) Help() string {
-	return `Workloads: ` + strings.Join(bench.Names(), ", ") + `.
-
-It starts a ledger of its own (serve, with its NATS and PostgreSQL) and each yardstick in
-processes of this program, and runs both sides of a workload by turns, several rounds, after a
-warm-up. The load generator is a third process on the same CPUs. Figures are medians; the ratio is
-the ledger's median divided by the yardstick's, wanted at least for rates and at most for latencies.
-
-The yardstick of what writes is the raw publisher: JetStream with the ledger's own settings (sync
-always, the same stream, a connection within the process), one publish a message whose
-acknowledgement is awaited, as many goroutines as the ledger has connections, as many subjects as
-namespaces, and the very bytes that the ledger stored. That of verify is the same HTTP server with a
-handler that checks the signature and nothing else.
-
-Requests are made and signed before a round begins (a signature lives 300 seconds) and go over
-kept-alive connections; the raw publisher is loaded from within its process, so its load costs less.
-A gateway's key signs for all agents of a namespace; submit-own-keys has each agent sign for itself.
-submit-tail begins requests at a steady rate whatever became of those before, and counts from when
-each was due. Every answer is checked, a wrong one ends the run; after each round that writes, the
-log is read to see that every acknowledged commit is there. Before the other side's turn, the read
-models catch up. On a file system in memory a sync costs nothing, and the figures mean nothing.
-
-Example: claimledger bench run --workload 'submit-*' --rounds 5`
+	return benchHelp() + "\n\nExample: claimledger bench run --workload 'submit-*' --rounds 5"
 }
 
 // Run measures and prints.

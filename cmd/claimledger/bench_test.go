@@ -30,12 +30,12 @@ func TestBench(t *testing.T) {
 	var names []string
 	for _, r := range report.Results {
 		names = append(names, r.Workload)
-		for _, side := range []bench.Series{r.Ledger, r.Beside} {
+		for _, side := range []bench.Series{r.Ledger, r.Yardstick} {
 			if len(side.Rounds) != 2 || side.Min <= 0 || side.Median < side.Min || side.Max < side.Median {
 				t.Errorf("%s: the figures are %+v", r.Workload, side)
 			}
 		}
-		if r.Ratio != r.Ledger.Median/r.Beside.Median {
+		if r.Ratio != r.Ledger.Median/r.Yardstick.Median {
 			t.Errorf("%s: the ratio is %v", r.Workload, r.Ratio)
 		}
 		if writes := !strings.HasPrefix(r.Workload, "verify"); writes != (r.Checked > 0) || writes != (r.Bytes > 0) {
@@ -98,7 +98,7 @@ func TestBenchLedgerEndsWithItsBench(t *testing.T) {
 func TestBenchBadSettings(t *testing.T) {
 	for _, args := range [][]string{
 		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"},
-		{"--namespaces", "0"}, {"--roles", "cook"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
+		{"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
 	} {
 		if r := outcome(t, nil, append([]string{"bench"}, args...)...); r.code != exitUsage {
 			t.Errorf("bench %v ended with %d: %s", args, r.code, r.err)

@@ -55,12 +55,20 @@ func (b *bench) submitAll(ctx context.Context, tenants []*tenant, n int) ([]pend
 		return nil, err
 	}
 	claims := make([]pending, n)
-	for i, body := range answers {
-		claims[i].tenant = tenants[i%len(tenants)]
-		if err := json.Unmarshal(body, &claims[i]); err != nil {
-			return nil, err
-		}
+	if err := readClaims(claims, tenants, answers); err != nil {
+		return nil, err
 	}
 	_, err = b.ledger.settle(ctx)
 	return claims, err
+}
+
+// readClaims reads the answers to submits that went to the tenants by turns.
+func readClaims(claims []pending, tenants []*tenant, answers [][]byte) error {
+	for i, body := range answers {
+		claims[i].tenant = tenants[i%len(tenants)]
+		if err := json.Unmarshal(body, &claims[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }

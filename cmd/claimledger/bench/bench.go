@@ -10,6 +10,7 @@ import (
 	"io"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ type Config struct {
 	Duration   time.Duration // of one round of one side
 	Namespaces int           // over which writing spreads
 	Claims     int           // approved ones, for verify
-	Roles      []string      // of the ledger; empty: all
+	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
 	Profile    string        // the directory for the ledger's profiles; empty: none
 }
@@ -66,8 +67,11 @@ func (c Config) Validate() error {
 
 // ValidateSoak does the same for RunSoak.
 func (c Config) ValidateSoak() error {
-	if c.Namespaces < 1 || c.Namespaces > maxNamespaces {
+	switch {
+	case c.Namespaces < 1 || c.Namespaces > maxNamespaces:
 		return fmt.Errorf("--namespaces must be from 1 to %d", maxNamespaces)
+	case !slices.Contains(c.Roles, "api"):
+		return errors.New("--roles must name api, which is what is measured")
 	}
 	return nil
 }
@@ -120,7 +124,7 @@ func Run(ctx context.Context, c Config) (r Report, err error) {
 	for _, w := range chosen {
 		result, err := b.measure(ctx, w)
 		if err != nil {
-			return r, fmt.Errorf("%s: %w", w.name, err)
+			return r, fmt.Errorf("%s: %w", w.name, b.ledger.blame(err))
 		}
 		r.Results = append(r.Results, result)
 	}

@@ -162,18 +162,17 @@ func TestResults(t *testing.T) {
 	}
 }
 
-func TestSettled(t *testing.T) {
+func TestProjected(t *testing.T) {
 	const claims, feed = appliedMetrics + `model="claims"}`, appliedMetrics + `model="feed"}`
 	for _, test := range []struct {
 		values map[string]float64
 		want   bool
 	}{
-		{map[string]float64{claims: 5, feed: 5, assignerLag: 0}, true},
-		{map[string]float64{claims: 5, feed: 4, assignerLag: 0}, false},
-		{map[string]float64{claims: 5, feed: 5, assignerLag: 1}, false},
+		{map[string]float64{claims: 5, feed: 5}, true},
+		{map[string]float64{claims: 5, feed: 4}, false},
 		{nil, true},
 	} {
-		if got := settled(test.values, 5); got != test.want {
+		if got := projected(test.values, 5); got != test.want {
 			t.Errorf("%v: %t", test.values, got)
 		}
 	}

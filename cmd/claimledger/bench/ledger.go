@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	pollEvery = 20 * time.Millisecond
+	pollEvery = 50 * time.Millisecond
 	// catchUpPatience bounds how long read models take to hold what a round wrote.
 	catchUpPatience = 10 * time.Minute
 )
@@ -24,17 +24,15 @@ const (
 type ledger struct {
 	*process
 	dir, base, address string
-	log                eventstore.Log
+	commits            eventstore.Log
 	closeLog           func() error
 	profile            string // where the next load's profiles go; empty: nowhere
 }
 
 func startLedger(ctx context.Context, c Config) (_ *ledger, err error) {
 	l := &ledger{dir: filepath.Join(c.Dir, "ledger")}
-	args := append(c.Program.Ledger, "--data-dir", l.dir, "--listen", "127.0.0.1:0", "--log-level", "warn")
-	if len(c.Roles) > 0 {
-		args = append(args, "--roles", strings.Join(c.Roles, ","))
-	}
+	args := append(c.Program.Ledger, "--data-dir", l.dir, "--listen", "127.0.0.1:0", "--log-level", "warn",
+		"--roles", strings.Join(c.Roles, ","))
 	if l.process, err = startProcess("ledger", filepath.Join(c.Dir, "ledger.log"), append(args, c.ServeFlags...)); err != nil {
 		return nil, err
 	}
@@ -59,13 +57,12 @@ func (l *ledger) await(ctx context.Context, program Program) error {
 		if l.base = program.URL(l.dir); l.base == "" {
 			continue
 		}
-		var health struct{ Status string }
-		err := call(ctx, http.MethodGet, l.base+"/health/ready", "", nil, &health)
-		ready = err == nil && health.Status == "ready"
+		// Also where it is degraded: a ledger of the role api alone is, without read models.
+		ready = call(ctx, http.MethodGet, l.base+"/health/ready", "", nil, nil) == nil
 	}
 	l.address = strings.TrimPrefix(l.base, "http://")
 	var err error
-	l.log, l.closeLog, err = program.OpenLog(ctx, l.dir)
+	l.commits, l.closeLog, err = program.OpenLog(ctx, l.dir)
 	return err
 }
 
@@ -153,12 +150,13 @@ func (l *ledger) metrics(ctx context.Context) (map[string]float64, error) {
 }
 
 // settle waits until everything that is derived from the log holds all of it, so that
-// what one side has left to do is no burden on the other. It tells how long that took.
-func (l *ledger) settle(ctx context.Context) (time.Duration, error) {
+// what one side has left to do is no burden on the other. It tells how long the read
+// models took; the relay tells of itself every few seconds only.
+func (l *ledger) settle(ctx context.Context) (models time.Duration, err error) {
 	begun := time.Now()
 	ctx, cancel := context.WithTimeoutCause(ctx, catchUpPatience, errors.New("the read models do not catch up"))
 	defer cancel()
-	last, err := l.log.Last(ctx)
+	last, err := l.commits.Last(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -167,8 +165,12 @@ func (l *ledger) settle(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		if settled(values, last) {
-			return time.Since(begun), nil
+		projected := projected(values, last)
+		if projected && models == 0 {
+			models = time.Since(begun)
+		}
+		if projected && values[assignerLag] == 0 {
+			return models, nil
 		}
 		select {
 		case <-time.After(pollEvery):
@@ -178,13 +180,13 @@ func (l *ledger) settle(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// settled tells whether every projector of a ledger that began empty in this process
+// projected tells whether every projector of a ledger that began empty in this process
 // has applied everything. A process without projectors has none to wait for.
-func settled(values map[string]float64, last uint64) bool {
+func projected(values map[string]float64, last uint64) bool {
 	for name, v := range values {
 		if strings.HasPrefix(name, appliedMetrics) && v < float64(last) {
 			return false
 		}
 	}
-	return values[assignerLag] == 0
+	return true
 }

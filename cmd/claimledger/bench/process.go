@@ -31,7 +31,7 @@ type process struct {
 	name  string
 	cmd   *exec.Cmd
 	in    io.WriteCloser
-	err   *os.File // what it logs
+	log   string // the path of what it logs
 	ended chan struct{}
 
 	mu  sync.Mutex // one question at a time
@@ -45,7 +45,7 @@ func startProcess(name, logPath string, args []string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, ended: make(chan struct{}), cmd: exec.Command(self, args...)}
+	p := &process{name: name, log: logPath, ended: make(chan struct{}), cmd: exec.Command(self, args...)}
 	for _, pair := range os.Environ() {
 		if !strings.HasPrefix(pair, "CLAIMLEDGER_") {
 			p.cmd.Env = append(p.cmd.Env, pair)
@@ -53,10 +53,12 @@ func startProcess(name, logPath string, args []string) (*process, error) {
 	}
 	// A signal from the terminal is for the bench, which ends its processes in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if p.err, err = os.Create(logPath); err != nil {
+	log, err := os.Create(logPath)
+	if err != nil {
 		return nil, err
 	}
-	p.cmd.Stderr = p.err
+	defer log.Close()
+	p.cmd.Stderr = log
 	out, err := p.cmd.StdoutPipe()
 	if err == nil {
 		p.in, err = p.cmd.StdinPipe()
@@ -65,7 +67,7 @@ func startProcess(name, logPath string, args []string) (*process, error) {
 		err = p.cmd.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the %s: %w", name, err), p.err.Close())
+		return nil, fmt.Errorf("start the %s: %w", name, err)
 	}
 	p.out = json.NewDecoder(bufio.NewReader(out))
 	go func() {
@@ -100,18 +102,28 @@ func (p *process) ask(ctx context.Context, question, answer any) error {
 
 // failed says why a process does not do what it is there for.
 func (p *process) failed(err error) error {
-	text, _ := os.ReadFile(p.err.Name())
+	text, _ := os.ReadFile(p.log)
 	return fmt.Errorf("the %s failed: %w\n%s", p.name, err, text[max(0, len(text)-logTail):])
 }
 
-// stop ends the process and waits for it.
-func (p *process) stop() error {
-	err := errors.Join(p.in.Close(), p.err.Close())
+// blame adds to an error that the process is gone, where it is.
+func (p *process) blame(err error) error {
 	select {
 	case <-p.ended:
+		return p.failed(err)
+	default:
 		return err
+	}
+}
+
+// stop ends the process, in the middle of an answer too, and waits for it.
+func (p *process) stop() error {
+	_, _ = p.in.Close(), p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-p.ended:
+		return nil
 	case <-time.After(stopPatience):
-		err = errors.Join(fmt.Errorf("the %s did not end in time", p.name), p.cmd.Process.Kill())
+		err := errors.Join(fmt.Errorf("the %s did not end in time", p.name), p.cmd.Process.Kill())
 		<-p.ended
 		return err
 	}

@@ -31,14 +31,14 @@ func describeMachine(c Config) Machine {
 
 // Result is one workload with its yardstick.
 type Result struct {
-	Workload  string `json:"workload"`
-	What      string `json:"what"`
-	Yardstick string `json:"yardstick"`
-	Unit      unit   `json:"unit"`
+	Workload string `json:"workload"`
+	What     string `json:"what"`    // is asked of the ledger
+	Against  string `json:"against"` // what it is held
+	Unit     unit   `json:"unit"`
 
-	Ledger Series  `json:"ledger"`
-	Beside Series  `json:"beside"` // the yardstick's figures
-	Ratio  float64 `json:"ratio"`  // of the two medians
+	Ledger    Series  `json:"ledger"`
+	Yardstick Series  `json:"yardstick"`
+	Ratio     float64 `json:"ratio"` // of the two medians
 	// Wanted is the least ratio for rates and the most for latencies; 0 where none is.
 	Wanted  float64 `json:"wanted,omitempty"`
 	Reached bool    `json:"reached"`
@@ -99,10 +99,10 @@ func (s Series) spread() float64 { return (s.Max - s.Min) / s.Median }
 
 func newResult(w workload, p *pair, ledger, yardstick *Series) Result {
 	r := Result{
-		Workload: w.name, What: w.what, Yardstick: w.yardstick, Unit: w.unit,
-		Ledger: ledger.sum(), Beside: yardstick.sum(), Wanted: w.wanted, Bytes: p.bytes, Rate: math.Round(p.rate),
+		Workload: w.name, What: w.what, Against: w.yardstick, Unit: w.unit,
+		Ledger: ledger.sum(), Yardstick: yardstick.sum(), Wanted: w.wanted, Bytes: p.bytes, Rate: math.Round(p.rate),
 	}
-	r.Ratio = r.Ledger.Median / r.Beside.Median
+	r.Ratio = r.Ledger.Median / r.Yardstick.Median
 	r.Reached = w.wanted == 0 || cmp.Compare(r.Ratio, w.wanted) >= 0
 	if w.unit.lessIsBetter() {
 		r.Reached = w.wanted == 0 || r.Ratio <= w.wanted
@@ -136,15 +136,15 @@ func (r Report) Print(out io.Writer) error {
 	fmt.Fprintln(table, "workload\tunit\tledger\tyardstick\tratio\twanted\t\tCPU µs: ledger, load, yardstick")
 	for _, result := range r.Results {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.2f\t%s\t%s\t%.0f, %.0f, %.0f\n", result.Workload, result.Unit,
-			result.Ledger.text(), result.Beside.text(), result.Ratio, result.wanted(), result.mark(),
-			result.Ledger.CPU, result.Ledger.LoadCPU, result.Beside.CPU)
+			result.Ledger.text(), result.Yardstick.text(), result.Ratio, result.wanted(), result.mark(),
+			result.Ledger.CPU, result.Ledger.LoadCPU, result.Yardstick.CPU)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
 	for _, result := range r.Results {
-		fmt.Fprintf(out, "%s: %s; beside it: %s%s\n", result.Workload, result.What, result.Yardstick, result.details())
+		fmt.Fprintf(out, "%s: %s; beside it: %s%s\n", result.Workload, result.What, result.Against, result.details())
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,41 +98,41 @@ func (b *bench) tenth(ctx context.Context, tenants []*tenant, claims, connection
 	}, err
 }
 
-// lives takes n claims through their whole lives, and checks the log.
+// lives takes n claims through their whole lives, and checks the log after each step.
 func (b *bench) lives(ctx context.Context, tenants []*tenant, n, connections int) ([]Outcome, error) {
-	submit := submitting(b, tenants, connections, byGateway)
-	requests, err := submit.prepare(ctx, n)
+	w := submitting(b, tenants, connections, byGateway)
+	requests, err := w.prepare(ctx, n)
 	if err != nil {
 		return nil, err
 	}
-	var outcomes []Outcome
 	claims := make([]pending, n)
+	var outcomes []Outcome
 	for _, step := range []struct {
-		decision string // the next, on the same claims
+		decision string
 		event    domain.EventType
-	}{{"approve", domain.ClaimSubmittedType}, {"revoke", domain.ClaimApprovedType}, {"", domain.ClaimRevokedType}} {
-		before, err := b.ledger.log.Last(ctx)
+	}{{"", domain.ClaimSubmittedType}, {"approve", domain.ClaimApprovedType}, {"revoke", domain.ClaimRevokedType}} {
+		if step.decision != "" {
+			if requests, err = decisions(claims, step.decision); err != nil {
+				return nil, err
+			}
+			w.status = http.StatusOK
+		}
+		w.event = step.event
+		before, err := b.ledger.commits.Last(ctx)
 		if err != nil {
 			return nil, err
 		}
-		o, answers, err := submit.load(ctx, requests, forever)
+		o, answers, err := w.load(ctx, requests, forever)
 		if err != nil {
+			return nil, err
+		}
+		if err := w.check(ctx, b.ledger.commits, before, answers); err != nil {
+			return nil, err
+		}
+		if err := readClaims(claims, tenants, answers); err != nil {
 			return nil, err
 		}
 		outcomes = append(outcomes, o)
-		submit.event, submit.status = step.event, http.StatusOK
-		if err := submit.check(ctx, b.ledger.log, before, answers); err != nil {
-			return nil, err
-		}
-		for i, body := range answers {
-			claims[i].tenant = tenants[i%len(tenants)]
-			if err := json.Unmarshal(body, &claims[i]); err != nil {
-				return nil, err
-			}
-		}
-		if requests, err = decisions(claims, step.decision); err != nil {
-			return nil, err
-		}
 	}
 	return outcomes, nil
 }

@@ -52,7 +52,7 @@ func (b *bench) newTenants(ctx context.Context, first, n int, auto func(*tenant)
 	for i := range names {
 		names[i] = namespaceName(first + i)
 	}
-	tokens, err := b.Program.Register(ctx, b.ledger.log, names)
+	tokens, err := b.Program.Register(ctx, b.ledger.commits, names)
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (a *asking) measure(ctx context.Context, d time.Duration) (Outcome, error) 
 	first := a.next
 	a.next += n
 	requests, err := prepareAll(n, func(i int) (*http.Request, error) {
-		// A step that no number of agents is a multiple of visits them in no order.
+		// By a step, so that neighbours in time are not neighbours in the ledger.
 		return a.request(a.agents[(first+i)*7919%len(a.agents)])
 	})
 	if err != nil {

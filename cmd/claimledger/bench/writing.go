@@ -66,7 +66,7 @@ func (w *writing) measure(ctx context.Context, d time.Duration) (Outcome, error)
 	if err != nil {
 		return Outcome{}, err
 	}
-	before, err := w.ledger.log.Last(ctx)
+	before, err := w.ledger.commits.Last(ctx)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -84,7 +84,7 @@ func (w *writing) measure(ctx context.Context, d time.Duration) (Outcome, error)
 		return Outcome{}, err
 	}
 	w.wrote.lag = max(w.wrote.lag, lag)
-	return o, w.check(ctx, w.ledger.log, before, answers)
+	return o, w.check(ctx, w.ledger.commits, before, answers)
 }
 
 // load sends the requests and gives the bodies of the answers, nil where none was sent.
