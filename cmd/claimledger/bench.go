@@ -73,6 +73,7 @@ type benchCommand struct {
 	Rounds   int           `default:"3" help:"Rounds of each side." placeholder:"N"`
 	Duration time.Duration `default:"5s" help:"Of each side in each round." placeholder:"DURATION"`
 	Claims   int           `default:"100000" help:"Approved claims that verify is asked about." placeholder:"N"`
+	Most     int           `name:"most-connections" default:"0" help:"For small machines: no workload gets more than these; 0: as its name says." placeholder:"N"`
 	Check    bool          `help:"Exit 1 where a wanted ratio is missed."`
 	Profile  string        `help:"Leave profiles of the ledger under each workload in this directory." placeholder:"DIR"`
 	benchSettings
@@ -86,7 +87,7 @@ func (benchCommand) Help() string {
 // Run measures and prints.
 func (c *benchCommand) Run(w *world) error {
 	config := c.config(w)
-	config.Workloads, config.Rounds, config.Duration, config.Claims = c.Workload, c.Rounds, c.Duration, c.Claims
+	config.Workloads, config.Rounds, config.Duration, config.Claims, config.Most = c.Workload, c.Rounds, c.Duration, c.Claims, c.Most
 	if err := config.Validate(); err != nil {
 		return usageError{err}
 	}

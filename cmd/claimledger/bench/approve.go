@@ -22,7 +22,7 @@ func approveWorkload(name string, connections int, wanted float64) workload {
 		yardstick: fmt.Sprintf("raw publish, %d goroutines", connections),
 		open: across(func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error) {
 			w := &writing{
-				bench: b, connections: connections, subjects: len(tenants),
+				bench: b, workers: b.connections(connections), subjects: len(tenants),
 				status: http.StatusOK, event: domain.ClaimApprovedType,
 				prepare: func(ctx context.Context, n int) ([]request, error) {
 					claims, err := b.submitAll(ctx, tenants, n)

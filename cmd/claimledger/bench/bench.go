@@ -31,6 +31,7 @@ type Config struct {
 	Duration   time.Duration // of one round of one side
 	Namespaces int           // over which writing spreads
 	Claims     int           // approved ones, for verify
+	Most       int           // connections, whatever a workload wants; 0: as it wants
 	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
 	Profile    string        // the directory for the ledger's profiles; empty: none
@@ -60,6 +61,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--duration must be from more than nothing to %v: requests are signed before a round, and signatures do not live long", maxDuration)
 	case c.Claims < 1:
 		return errors.New("--claims must be at least 1")
+	case c.Most < 0:
+		return errors.New("--most-connections must not be negative")
 	}
 	_, err := c.selected()
 	return errors.Join(err, c.ValidateSoak())
@@ -120,7 +123,7 @@ func Run(ctx context.Context, c Config) (r Report, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, b.publisher.stop()) }()
-	r.Machine = describeMachine(c)
+	r.Machine, r.MostConnections = describeMachine(c), c.Most
 	for _, w := range chosen {
 		result, err := b.measure(ctx, w)
 		if err != nil {
@@ -169,6 +172,14 @@ func (b *bench) profiled(ctx context.Context, w workload, side measure) (Outcome
 	b.ledger.profile = filepath.Join(b.Profile, w.name)
 	defer func() { b.ledger.profile = "" }()
 	return side(ctx, b.Duration)
+}
+
+// connections is how many a workload gets of those that it wants.
+func (b *bench) connections(wanted int) int {
+	if b.Most > 0 {
+		return min(wanted, b.Most)
+	}
+	return wanted
 }
 
 func (b *bench) say(format string, args ...any) {

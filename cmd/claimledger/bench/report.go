@@ -15,6 +15,8 @@ import (
 type Report struct {
 	Machine Machine  `json:"machine"`
 	Results []Result `json:"results"`
+	// MostConnections is set where workloads were kept from having as many as they want.
+	MostConnections int `json:"most_connections,omitempty"`
 }
 
 // Machine is what the figures depend on.
@@ -132,6 +134,9 @@ func (r Report) Print(out io.Writer) error {
 	}
 	fmt.Fprintf(out, "%s, %d CPUs, %s, data on %s; medians and (spread) of %d rounds by turns\n\n",
 		r.Machine.System, r.Machine.CPUs, r.Machine.Go, disk, len(r.Results[0].Ledger.Rounds))
+	if r.MostConnections > 0 {
+		fmt.Fprintf(out, "No workload had more than %d connections, whatever its name says.\n\n", r.MostConnections)
+	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "workload\tunit\tledger\tyardstick\tratio\twanted\t\tCPU µs: ledger, load, yardstick")
 	for _, result := range r.Results {

@@ -36,7 +36,7 @@ func byAgent(t *tenant) (*httpsig.Signer, string, error) {
 func submitting(b *bench, tenants []*tenant, connections int, sign signing) *writing {
 	next := 0 // goes on from round to round
 	return &writing{
-		bench: b, connections: connections, subjects: len(tenants),
+		bench: b, workers: b.connections(connections), subjects: len(tenants),
 		status: http.StatusCreated, event: domain.ClaimSubmittedType,
 		prepare: func(_ context.Context, n int) ([]request, error) {
 			first := next

@@ -57,7 +57,7 @@ func (b *bench) newTenants(ctx context.Context, first, n int, auto func(*tenant)
 		return nil, err
 	}
 	tenants := make([]*tenant, n)
-	_, err = closedLoop(ctx, min(n, setupConnections), n, forever, func(_, i int) (err error) {
+	_, err = closedLoop(ctx, min(n, b.connections(setupConnections)), n, forever, func(_, i int) (err error) {
 		tenants[i], err = newTenant(ctx, b.ledger.base, names[i], tokens[i], auto)
 		return err
 	})

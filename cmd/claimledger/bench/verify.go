@@ -26,7 +26,7 @@ const (
 type asking struct {
 	*bench
 	base, address string
-	connections   int
+	workers       int
 	agents        []agent
 	next          int
 	perSecond     float64
@@ -53,11 +53,11 @@ func verifyWorkload(name string, connections int, wanted float64) workload {
 				return nil, err
 			}
 			sides := [2]*asking{
-				{bench: b, base: b.ledger.base, address: b.ledger.address, connections: connections, agents: agents, during: b.ledger.during},
-				{bench: b, base: "http://" + checker.address, address: checker.address, connections: connections, agents: agents, during: checker.during},
+				{bench: b, base: b.ledger.base, address: b.ledger.address, workers: b.connections(connections), agents: agents, during: b.ledger.during},
+				{bench: b, base: "http://" + checker.address, address: checker.address, workers: b.connections(connections), agents: agents, during: checker.during},
 			}
 			for _, side := range sides {
-				side.perSecond = float64(firstRate * connections)
+				side.perSecond = float64(firstRate * side.workers)
 				if _, err := side.measure(ctx, min(warmUp, b.Duration)); err != nil {
 					return nil, errors.Join(err, checker.stop())
 				}
@@ -79,7 +79,7 @@ func (b *bench) approveAll(ctx context.Context) ([]agent, error) {
 		return nil, err
 	}
 	var agents []agent
-	w := &writing{bench: b, connections: setupConnections, status: http.StatusCreated}
+	w := &writing{bench: b, workers: b.connections(setupConnections), status: http.StatusCreated}
 	for len(agents) < b.Claims {
 		first := len(agents)
 		for i := range min(verifyBatch, b.Claims-first) {
@@ -103,7 +103,7 @@ func (b *bench) approveAll(ctx context.Context) ([]agent, error) {
 
 // measure asks about one agent after another.
 func (a *asking) measure(ctx context.Context, d time.Duration) (Outcome, error) {
-	n := max(a.connections, int(a.perSecond*d.Seconds()*ahead))
+	n := max(a.workers, int(a.perSecond*d.Seconds()*ahead))
 	first := a.next
 	a.next += n
 	requests, err := prepareAll(n, func(i int) (*http.Request, error) {
@@ -113,14 +113,14 @@ func (a *asking) measure(ctx context.Context, d time.Duration) (Outcome, error) 
 	if err != nil {
 		return Outcome{}, err
 	}
-	conns, err := connect(ctx, a.address, a.connections, d)
+	conns, err := connect(ctx, a.address, a.workers, d)
 	if err != nil {
 		return Outcome{}, err
 	}
 	defer conns.close()
 	conns.status, conns.body, conns.answers = http.StatusOK, []byte(`"authorized":true`), make([][]byte, n)
 	o, err := a.during(ctx, func() (Outcome, error) {
-		return closedLoop(ctx, a.connections, n, d, func(worker, i int) error { return conns.send(worker, i, requests[i]) })
+		return closedLoop(ctx, a.workers, n, d, func(worker, i int) error { return conns.send(worker, i, requests[i]) })
 	})
 	if err == nil {
 		a.perSecond = o.rate()

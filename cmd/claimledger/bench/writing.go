@@ -24,9 +24,9 @@ const (
 // with the very bytes that the ledger stored.
 type writing struct {
 	*bench
-	connections int
-	subjects    int     // of the raw publisher
-	rate        float64 // at which both sides are loaded; 0: as fast as they answer
+	workers  int     // a connection or goroutine each
+	subjects int     // of the raw publisher
+	rate     float64 // at which both sides are loaded; 0: as fast as they answer
 	// prepare makes n requests whose answers are all of this status and JSON with the id
 	// of a claim.
 	prepare func(ctx context.Context, n int) ([]request, error)
@@ -40,7 +40,7 @@ type writing struct {
 
 // open warms both sides up.
 func (w *writing) open(ctx context.Context) (*pair, error) {
-	w.perSecond = float64(firstRate * w.connections)
+	w.perSecond = float64(firstRate * w.workers)
 	d := min(warmUp, w.Duration)
 	if _, err := w.measure(ctx, d); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (w *writing) pair() *pair {
 func (w *writing) measure(ctx context.Context, d time.Duration) (Outcome, error) {
 	n := int(w.rate * d.Seconds())
 	if w.rate == 0 {
-		n = max(w.connections, int(w.perSecond*d.Seconds()*ahead))
+		n = max(w.workers, int(w.perSecond*d.Seconds()*ahead))
 	}
 	requests, err := w.prepare(ctx, n)
 	if err != nil {
@@ -89,7 +89,7 @@ func (w *writing) measure(ctx context.Context, d time.Duration) (Outcome, error)
 
 // load sends the requests and gives the bodies of the answers, nil where none was sent.
 func (w *writing) load(ctx context.Context, requests []request, d time.Duration) (Outcome, [][]byte, error) {
-	conns, err := connect(ctx, w.ledger.address, w.connections, d)
+	conns, err := connect(ctx, w.ledger.address, w.workers, d)
 	if err != nil {
 		return Outcome{}, nil, err
 	}
@@ -98,9 +98,9 @@ func (w *writing) load(ctx context.Context, requests []request, d time.Duration)
 	op := func(worker, i int) error { return conns.send(worker, i, requests[i]) }
 	var o Outcome
 	if w.rate > 0 {
-		o, err = openLoop(ctx, w.connections, len(requests), w.rate, op)
+		o, err = openLoop(ctx, w.workers, len(requests), w.rate, op)
 	} else {
-		o, err = closedLoop(ctx, w.connections, len(requests), d, op)
+		o, err = closedLoop(ctx, w.workers, len(requests), d, op)
 	}
 	return o, conns.answers, err
 }
@@ -153,6 +153,6 @@ func claimOf(p domain.Payload) string {
 // publish is the yardstick.
 func (w *writing) publish(ctx context.Context, d time.Duration) (Outcome, error) {
 	return w.publisher.publish(ctx, publishing{
-		Payload: w.payload, Subjects: w.subjects, Goroutines: w.connections, Duration: d, Rate: w.rate,
+		Payload: w.payload, Subjects: w.subjects, Goroutines: w.workers, Duration: d, Rate: w.rate,
 	})
 }
