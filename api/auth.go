@@ -108,8 +108,7 @@ func ownersPage(passkeys, signUp bool) []byte {
 // passkeys. Opening it uses nothing up, so that a mail scanner or a preview cannot; and
 // the token stands behind the #, which no browser sends to a server, so that it is in
 // nobody's log.
-func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(requestIDHeader, requestID(r))
+func (s *Server) loginPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", loginCSP)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -107,8 +106,7 @@ func (c *call) signer() string { return domain.CanonicalNamespace(c.signed.Names
 func (s *Server) handle(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		c := &call{r: r, id: requestID(r)}
-		w.Header().Set(requestIDHeader, c.id)
+		c := &call{r: r, id: w.Header().Get(requestIDHeader)}
 		var status int
 		defer func() {
 			p := recover()
@@ -302,26 +300,25 @@ func requestID(r *http.Request) string {
 // meta says who commands, and recognises a retry by its Idempotency-Key.
 func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
 	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
-	keys := c.r.Header.Values(idempotencyHeader)
-	if len(keys) == 0 {
+	key, given := soleHeader(c.r, idempotencyHeader)
+	if !given {
 		return actor, ref, nil
 	}
 	var v domain.Violations
-	switch key := keys[0]; {
-	case len(keys) > 1:
-		v.Add(idempotencyHeader, "must be sent once")
-	case key == "":
-		// Whoever sends none believes that he may repeat the command.
-		v.Add(idempotencyHeader, fmt.Sprintf("must have 1 to %d characters", maxIdempotencyKey))
-	default:
-		v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
-	}
+	v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
 	if err := v.Err(); err != nil {
 		return actor, ref, err
 	}
-	key := keys[0]
 	// The key is the client's own text and may hold anything: only its hash is kept.
 	ref.Key = domain.HashOf([]byte(key)).String()
 	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))
 	return actor, ref, nil
+}
+
+// soleHeader is the value of a header that may be there once. One that is there without a
+// value was meant to have one, and is not as good as none; of several, none is right, and
+// together they are no value that anybody takes.
+func soleHeader(r *http.Request, name string) (value string, given bool) {
+	values := r.Header.Values(name)
+	return strings.Join(values, "\n"), len(values) > 0
 }

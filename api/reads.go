@@ -24,8 +24,8 @@ type waiting func(ctx context.Context) error
 
 // minPosition reads the position that the caller wants to be reflected; 0 for none.
 func (c *call) minPosition() (uint64, error) {
-	text := c.r.Header.Get(minPositionHeader)
-	if text == "" {
+	text, given := soleHeader(c.r, minPositionHeader)
+	if !given {
 		return 0, nil
 	}
 	position, err := strconv.ParseUint(text, 10, 64)
@@ -84,6 +84,15 @@ func (s *Server) wait(ctx context.Context, model string, position uint64, most t
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	return s.config.Reads.Wait(ctx, model, position)
+}
+
+// catchUp gives a read model a moment to hold all that is in the log by now, before it is
+// said that there is no such thing: it may be a moment old. Where the model lags more, or
+// the log is away, what it holds has to do.
+func (s *Server) catchUp(ctx context.Context, model string) {
+	if s.commands.Sync(ctx) == nil {
+		_ = s.wait(ctx, model, s.commands.Position(), ownWriteWait)
+	}
 }
 
 // Bounds of the list of a namespace's claims.

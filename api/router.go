@@ -21,9 +21,7 @@ type Router struct {
 // NewRouter makes a Router without routes.
 func NewRouter() *Router {
 	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true)}
-	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.Refuse(w, req, domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
-	})
+	r.Otherwise(domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
 	r.mux.MethodNotAllowedHandler = http.HandlerFunc(r.methodNotAllowed)
 	return r
 }
@@ -37,15 +35,28 @@ func (r *Router) Handle(method, path string, h http.Handler) {
 	r.mux.Handle(path, h).Methods(methods...)
 }
 
-// ServeHTTP answers a request.
+// Otherwise says what a path without a handler is refused with.
+func (r *Router) Otherwise(err error) {
+	r.mux.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, err) })
+}
+
+// ServeHTTP answers a request, of whatever path with an id and with what browsers are
+// to know.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
+	h.Set(requestIDHeader, requestID(req))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	if len(r.origins) > 0 {
 		r.share(w, req)
+	}
+	if strings.Contains(req.URL.EscapedPath(), "%") {
+		// No name here needs an escape. One that is read by some and not by others would
+		// let /v1/namespaces/%63laims be a namespace here and the feed elsewhere.
+		r.mux.NotFoundHandler.ServeHTTP(w, req)
+		return
 	}
 	r.mux.ServeHTTP(w, req)
 }
@@ -56,7 +67,7 @@ const (
 	sharedHeaders = "Authorization, Content-Type, X-Sigma-ApiKey, X-Request-ID, Idempotency-Key, If-None-Match, Ledger-Min-Position, Last-Event-ID, " +
 		"Signature, Signature-Input, Content-Digest, Sigilum-Namespace, Sigilum-Subject, Sigilum-Agent-Id, Sigilum-Agent-Key, " +
 		"Sigilum-Agent-Cert, X-Sigilum-Claim-Binding"
-	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID"
+	shownHeaders = "Ledger-Position, ETag, Retry-After, X-Request-ID, WWW-Authenticate, Allow"
 	// preflightAge is how long a browser may remember the answer to a preflight, in
 	// seconds.
 	preflightAge = "600"
@@ -84,26 +95,23 @@ func (r *Router) share(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// Refuse answers with an error, as the API does.
-func (r *Router) Refuse(w http.ResponseWriter, req *http.Request, err error) {
-	id := requestID(req)
-	w.Header().Set(requestIDHeader, id)
-	writeError(w, id, err)
+// refuse answers with an error, as the API does.
+func refuse(w http.ResponseWriter, err error) {
+	w.Header().Set("Cache-Control", "no-store")
+	writeError(w, w.Header().Get(requestIDHeader), err)
 }
 
 // methodNotAllowed answers 405 with the methods that the path has (RFC 9110, 15.5.6),
 // and OPTIONS with the same.
 func (r *Router) methodNotAllowed(w http.ResponseWriter, req *http.Request) {
-	w.Header().Set(requestIDHeader, requestID(req))
 	allow := append(r.allowed(req), http.MethodOptions)
 	slices.Sort(allow)
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	if req.Method == http.MethodOptions {
-		w.Header().Set(requestIDHeader, requestID(req))
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	r.Refuse(w, req, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
+	refuse(w, domain.Errorf(domain.CodeMethodNotAllowed, "This path does not have the method %s.", req.Method))
 }
 
 // allowed asks the router itself which methods a path has, so that the answer is

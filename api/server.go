@@ -37,6 +37,7 @@ type Config struct {
 	Webhooks WebhookHealth
 	// Deliveries is what there is to know and to ask of deliveries.
 	Deliveries DeliveryStore
+	Heads      HeadSource
 
 	// SignUp lets anybody begin a namespace with a passkey; KeepEmail keeps the address
 	// that he may give, beside the log.
@@ -74,6 +75,7 @@ type Server struct {
 	byKey       *rateLimiter
 	byAddress   *rateLimiter
 	followers   *followers
+	head        *newestHead
 
 	relyingParty *relyingParty // nil: there are no passkeys here
 	page         []byte
@@ -121,6 +123,7 @@ func New(c Config) (*Server, error) {
 		usage:       newUsage(c.Usage, c.Now),
 		crossOrigin: crossOrigin,
 		metrics:     newHTTPMetrics(c.Metrics),
+		head:        &newestHead{source: c.Heads},
 
 		relyingParty: relyingParty,
 		page:         ownersPage(relyingParty != nil, c.SignUp),
@@ -172,6 +175,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/namespaces/{namespace}/policy", asOwner, read, s.getPolicy},
 		{"PATCH", "/v1/namespaces/{namespace}/policy", asOwner, updateModel, s.changePolicy},
 		{"GET", "/v1/verify", signedMaybe, "", s.verify},
+		{"GET", "/v1/log/head", anyone, "", s.logHead},
 
 		{"GET", "/v1/services", asOwner, read, s.listServices},
 		{"POST", "/v1/services", asOwner, updateModel, s.createService},

@@ -57,7 +57,7 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 		return nil, err
 	}
 	s := &Stream{nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas), logger: logger}
-	streams := make([]jetstream.Stream, 0, 3)
+	var streams []jetstream.Stream
 	for _, cfg := range allConfigs(replicas) {
 		stream, err := openStream(ctx, s.link, js, cfg)
 		if err != nil {
@@ -168,15 +168,20 @@ func (s *Stream) attemptGet(ctx context.Context, req getRequest) (msg storedMess
 	return msg, err
 }
 
-// request makes one attempt. Only the leader answers it, and only from what is
-// stored for good: a single server holds the lock of its store until the disk has
-// the message, and a replicated one applies a message after a quorum has it.
+// request makes one attempt.
 func (s *Stream) request(ctx context.Context, req getRequest) (storedMessage, error) {
+	return s.requestFrom(ctx, StreamName, req)
+}
+
+// requestFrom makes one attempt at any stream. Only the leader answers it, and only
+// from what is stored for good: a single server holds the lock of its store until the
+// disk has the message, and a replicated one applies a message after a quorum has it.
+func (s *Stream) requestFrom(ctx context.Context, stream string, req getRequest) (storedMessage, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return storedMessage{}, err
 	}
-	answer, err := s.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+StreamName, body)
+	answer, err := s.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
 		return storedMessage{}, err
 	}

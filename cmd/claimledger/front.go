@@ -29,12 +29,15 @@ type front struct {
 	server      *http.Server
 	handler     atomic.Pointer[http.Handler]
 	connections *connections
+	crowded     http.Handler // refuses what is too much
 	failed      chan error
 	log         *slog.Logger
 }
 
 func listen(listener net.Listener, first http.Handler, c *connections, logger *slog.Logger) *front {
-	f := &front{connections: c, failed: make(chan error, 1), log: logger}
+	crowded := api.NewRouter()
+	crowded.Otherwise(errCrowded)
+	f := &front{connections: c, crowded: crowded, failed: make(chan error, 1), log: logger}
 	f.turnTo(first)
 	f.server = &http.Server{
 		Handler: f, ReadHeaderTimeout: clientWaits.header, ReadTimeout: clientWaits.request,
@@ -56,7 +59,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if !served && !isHealth(r) {
-		api.NewRouter().Refuse(w, r, errCrowded)
+		f.crowded.ServeHTTP(w, r)
 		return
 	}
 	(*f.handler.Load()).ServeHTTP(w, r)

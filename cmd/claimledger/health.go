@@ -69,16 +69,12 @@ func (h *health) all() []check {
 var errStarting = domain.Errorf(domain.CodeServiceUnavailable, "The ledger is starting.")
 
 // starting answers as long as there is nothing else that could.
-func (h *health) starting(metrics prometheus.Gatherer) http.Handler {
+func (h *health) starting(metrics prometheus.Gatherer, origins []string) http.Handler {
 	router := api.NewRouter()
+	router.AllowOrigins(origins)
+	router.Otherwise(errStarting)
 	h.routes(router, metrics)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if isHealth(r) {
-			router.ServeHTTP(w, r)
-		} else {
-			router.Refuse(w, r, errStarting)
-		}
-	})
+	return router
 }
 
 func (h *health) look(ctx context.Context) readiness {

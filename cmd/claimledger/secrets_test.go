@@ -41,6 +41,9 @@ func newHungry(t *testing.T) *hungry {
 // shownSecrets are those that the ledger shows, in one answer.
 var shownSecrets = []string{"the session", "the webhook's secret", "the service key", "the management key", "the secret that was made", "the rotated secret", "the challenge's token"}
 
+// keyFiles are a data directory's own secrets, and nowhere but in those files.
+var keyFiles = []string{"session.key", "secret.key", "head.key"}
+
 // Secrets are shown once, to whom they are for. They are in no log, no file, no table, no
 // metric and no other answer.
 func TestSecretsAreNowhere(t *testing.T) {
@@ -55,7 +58,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 	tn := newTenant(t, c, "canary", "--data-dir", dir)
 	secrets := canaries{}
 	secrets.flow(t, tn)
-	for _, file := range []string{"session.key", "secret.key"} {
+	for _, file := range keyFiles {
 		secrets.addKey(t, filepath.Join(dir, file))
 	}
 	secrets.wrongPlaces(tn)
@@ -80,7 +83,7 @@ func (c canaries) everywhere(t *testing.T, tn *tenant, dir string, p *process) {
 	t.Helper()
 	p.stop()
 	c.inOutput(t, p)
-	c.inFiles(t, dir, tn.service, "session.key", "secret.key")
+	c.inFiles(t, dir, tn.service, keyFiles...)
 }
 
 // embeddedDatabase is where the PostgreSQL of a ledger is reached that runs it itself.

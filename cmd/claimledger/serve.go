@@ -44,6 +44,7 @@ type serveCommand struct {
 	Listen              string          `default:"127.0.0.1:8787" help:"Where HTTP is served." placeholder:"HOST:PORT"`
 	PublicURL           string          `help:"What clients see; part of every signature. Default: http://<listen>." placeholder:"URL"`
 	Roles               []string        `enum:"api,projector,relay" default:"api,projector,relay" help:"What this process does: api, projector, relay." placeholder:"ROLE,…"`
+	HeadInterval        time.Duration   `default:"10s" help:"Between signed heads of the log, while it moves." placeholder:"DURATION"`
 	StaleAfter          time.Duration   `default:"30s" help:"How long this node authorizes on what it knows when it is cut off from the log." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
@@ -66,6 +67,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--roles names no role")}
 	case c.StaleAfter <= 0:
 		return usageError{errors.New("--stale-after must be longer than nothing")}
+	case c.HeadInterval <= 0:
+		return usageError{errors.New("--head-interval must be longer than nothing")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
 	case slices.ContainsFunc(c.CORSOrigins, func(o string) bool { return !isOrigin(o) }):
@@ -99,6 +102,11 @@ func (c *serveCommand) validateKeys() error {
 	}
 	if (c.has(roleAPI) || c.has(roleRelay)) && (!c.embedded() || c.SecretKeyFile != "") {
 		if _, err := c.sealKey(c.placeSettings); err != nil {
+			return err
+		}
+	}
+	if c.has(roleProjector) && (!c.embedded() || c.HeadKeyFile != "") {
+		if _, err := c.headKey(c.placeSettings); err != nil {
 			return err
 		}
 	}
@@ -151,7 +159,7 @@ func (c *serveCommand) Run(w *world) error {
 	}
 	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front := listen(listener, n.health.starting(n.metrics), newConnections(most, n.metrics), logger)
+	front := listen(listener, n.health.starting(n.metrics, c.CORSOrigins), newConnections(most, n.metrics), logger)
 
 	// What the requests in flight rest on goes on until they are answered, though the
 	// process was told to stop; while it starts, there are none.

@@ -96,6 +96,9 @@ func (d *document) find(method, path string) (op *operation, vars map[string]str
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
+	if strings.Contains(path, "%") {
+		return nil, nil, false
+	}
 	segments := strings.Split(path, "/")
 	for i := range d.operations {
 		vars, ok := d.operations[i].vars(segments)
