@@ -110,6 +110,9 @@ func (a *arena) send(t *testing.T, x exchange) *reply {
 // early tells whether a request asks for what is yet to come, and so would wait, as it
 // should.
 func (a *arena) early(r *http.Request) bool {
+	if r.URL.Path == headPath && r.Header.Get("Ledger-Min-Position") != "" {
+		return true // nobody signs heads here
+	}
 	return slices.ContainsFunc([]string{r.Header.Get("Ledger-Min-Position"), r.URL.Query().Get("as_of")}, func(text string) bool {
 		position, err := strconv.ParseUint(text, 10, 64)
 		return err == nil && position > a.last

@@ -68,6 +68,7 @@ func openLedger(t testing.TB) *ledger {
 
 // settings are how a node differs from others.
 type settings struct {
+	addr       string         // where the node listens, for options to read
 	log        eventstore.Log // the ledger's, seen in another way
 	publicURL  string
 	staleAfter time.Duration
@@ -107,7 +108,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 		l.public = "http://" + listener.Addr().String()
 	}
 	s := settings{
-		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
+		addr: listener.Addr().String(), log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
 		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
 		heads: &eventstore.MemoryHeads{},
 	}

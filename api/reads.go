@@ -51,8 +51,12 @@ func (s *Server) readModel(c *call, model, namespace string) (waiting, error) {
 		return func(ctx context.Context) error { return s.wait(ctx, model, position, minPositionWait) }, nil
 	}
 	return func(ctx context.Context) error {
-		err := s.wait(ctx, model, s.commands.Heads(namespace), ownWriteWait)
-		if domain.ErrorCode(err) == domain.CodeStaleRead {
+		waiting, cancel := context.WithTimeout(ctx, ownWriteWait)
+		defer cancel()
+		err := s.wait(waiting, model, s.commands.Heads(namespace), ownWriteWait)
+		if waiting.Err() != nil && ctx.Err() == nil || domain.ErrorCode(err) == domain.CodeStaleRead {
+			// A model that lags keeps nobody waiting, nor does a database that takes its time
+			// to say where the model is: the read itself will tell.
 			return nil
 		}
 		return err

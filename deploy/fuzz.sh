@@ -18,8 +18,9 @@ for package in $(go list ./...); do
 	listed=$(go test -list '^Fuzz' "$package") || { echo "$listed"; result=1; continue; }
 	for target in $(echo "$listed" | grep '^Fuzz' | grep -- "$pattern"); do
 		out=$log/${package##*/}-$target.log
-		# Shorter inputs are no reason to stand still for a minute, which is the default.
-		if go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 1s -parallel "$FUZZ_P" \
+		# Shorter inputs are no reason to stand still for a minute, which is the default; and
+		# go ends a worker that is late with one, whose servers then have to start again.
+		if go test -run '^$' -fuzz "^$target\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 20x -parallel "$FUZZ_P" \
 			-timeout 0 "$package" >"$out" 2>&1; then
 			found=nothing
 		else

@@ -36,7 +36,7 @@ func (r *Registry) evolveOwner(p Payload, at time.Time) error {
 		// The owners that others were given stay as they are.
 		r.owners = append(slices.Clip(r.owners), Owner{p.OwnerID, at})
 	case OwnerRemoved:
-		return r.ownerRemoved(p.OwnerID)
+		return r.ownerRemoved(p)
 	case PasskeyAdded:
 		if !r.HasOwner(p.OwnerID) {
 			return fmt.Errorf("passkey %s is for %s, who is no owner", p.PasskeyID, p.OwnerID)
@@ -58,14 +58,23 @@ func (r *Registry) evolveOwner(p Payload, at time.Time) error {
 	return nil
 }
 
-func (r *Registry) ownerRemoved(ownerID string) error {
-	if !r.HasOwner(ownerID) {
-		return fmt.Errorf("%s is no owner", ownerID)
+func (r *Registry) ownerRemoved(p OwnerRemoved) error {
+	left := r.without(p.OwnerID)
+	switch {
+	case !r.HasOwner(p.OwnerID):
+		return fmt.Errorf("%s is no owner", p.OwnerID)
+	case len(left) == 0 || left[0].ID != p.FirstOwnerID:
+		return fmt.Errorf("without %s the first owner is not %s", p.OwnerID, p.FirstOwnerID)
 	}
-	r.owners = slices.DeleteFunc(slices.Clone(r.owners), func(o Owner) bool { return o.ID == ownerID })
-	maps.DeleteFunc(r.passkeys, func(_ string, k Passkey) bool { return k.OwnerID == ownerID })
-	maps.DeleteFunc(r.tokens, func(_ Hash, t loginToken) bool { return t.ownerID == ownerID })
+	r.owners = left
+	maps.DeleteFunc(r.passkeys, func(_ string, k Passkey) bool { return k.OwnerID == p.OwnerID })
+	maps.DeleteFunc(r.tokens, func(_ Hash, t loginToken) bool { return t.ownerID == p.OwnerID })
 	return nil
+}
+
+// without are the owners but one, in a list of its own.
+func (r *Registry) without(ownerID string) []Owner {
+	return slices.DeleteFunc(slices.Clone(r.owners), func(o Owner) bool { return o.ID == ownerID })
 }
 
 func (r *Registry) signedIn(p OwnerSignedIn, at time.Time) error {

@@ -120,7 +120,7 @@ func (r *Registry) removeOwner(cmd RemoveOwner) (RegistryDecision, error) {
 	case len(r.owners) == 1:
 		return RegistryDecision{}, Errorf(CodeConflict, "%s is the last owner of %s; add another one first.", cmd.OwnerID, r.namespace)
 	}
-	d, err := record(r.namespace, OwnerRemoved{cmd.OwnerID})
+	d, err := record(r.namespace, OwnerRemoved{cmd.OwnerID, r.without(cmd.OwnerID)[0].ID})
 	d.Answer.OwnerID = cmd.OwnerID
 	return d, err
 }

@@ -40,7 +40,7 @@ func TestOwnersComeAndGo(t *testing.T) {
 	h.accepted(IssueLoginToken{"owner-1", LoginToken{hashOf("token-3"), start.Add(15 * time.Minute)}})
 	h.accepted(addPasskey("owner-1", "p-1"))
 	h.accepted(addPasskey("owner-2", "p-2"))
-	h.then(RemoveOwner{"owner-1"}, OwnerRemoved{"owner-1"})
+	h.then(RemoveOwner{"owner-1"}, OwnerRemoved{"owner-1", "owner-2"})
 	r := h.live
 	if r.HasOwner("owner-1") || r.Owner() != "owner-2" || len(r.Owners()) != 1 || len(r.Passkeys("owner-1")) != 0 || len(r.Passkeys("owner-2")) != 1 {
 		t.Errorf("%+v", r)
@@ -220,14 +220,16 @@ func TestOwnerEventsThatMakeNoSense(t *testing.T) {
 	in := OwnerSignedIn{"owner-1", "p-1", "s", soon, 1, false, hashOf("c"), &soon}
 	for name, payloads := range map[string][]Payload{
 		"an owner twice":            {OwnerAdded{"owner-1"}},
-		"nobody removed":            {OwnerRemoved{"owner-3"}},
+		"nobody removed":            {OwnerRemoved{"owner-3", "owner-1"}},
+		"the wrong one first":       {OwnerRemoved{"owner-2", "owner-2"}},
+		"nobody left":               {OwnerRemoved{"owner-2", "owner-1"}, OwnerRemoved{"owner-1", ""}},
 		"nobody's passkey":          {PasskeyAdded{PasskeyID: "p-9", OwnerID: "owner-3", ChallengeHash: hashOf("c")}},
 		"a passkey twice":           {PasskeyAdded{PasskeyID: "p-1", OwnerID: "owner-1", ChallengeHash: hashOf("c")}},
 		"a challenge twice":         {in, in},
 		"no passkey":                {OwnerSignedIn{OwnerID: "owner-1", PasskeyID: "p-9"}},
 		"another's passkey":         {OwnerSignedIn{OwnerID: "owner-2", PasskeyID: "p-1"}},
 		"a passkey removed twice":   {PasskeyRemoved{"p-1", "owner-1"}, PasskeyRemoved{"p-1", "owner-1"}},
-		"a passkey after its owner": {OwnerRemoved{"owner-1"}, OwnerSignedIn{OwnerID: "owner-1", PasskeyID: "p-1"}},
+		"a passkey after its owner": {OwnerRemoved{"owner-1", "owner-2"}, OwnerSignedIn{OwnerID: "owner-1", PasskeyID: "p-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := filled(t).record(CommandRef{}, nil, payloads); err == nil {

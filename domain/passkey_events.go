@@ -17,9 +17,10 @@ type OwnerAdded struct {
 }
 
 // OwnerRemoved ends what somebody may do for a namespace, and with it his sessions, his
-// passkeys and his login links.
+// passkeys and his login links. FirstOwnerID is who is the owner of longest standing now.
 type OwnerRemoved struct {
-	OwnerID string `json:"owner_id"`
+	OwnerID      string `json:"owner_id"`
+	FirstOwnerID string `json:"first_owner_id"`
 }
 
 // PasskeyAdded records a public key credential (Web Authentication, level 3) with which

@@ -131,7 +131,7 @@ func TestSummaryOfWhatCannotBeRead(t *testing.T) {
 
 // A summary needs none of what the history leaves out, and shows none of it.
 func TestSummaryWithoutSecrets(t *testing.T) {
-	secret := []string{"token_hash", "key_hash", "secret", "auth_value"}
+	secret := []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 	for _, p := range currentEvents() {
 		data, err := json.Marshal(p)
 		if err != nil {

@@ -25,25 +25,13 @@ const maxHeadSize = 4096
 // headsConfig is how the stream must be. What was signed for is kept like the log
 // itself: a log that was tampered with is found out by the heads that it had.
 func headsConfig(replicas int) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:              HeadsStreamName,
-		Description:       "Signed heads of the ledger. Never update, purge or delete this stream.",
-		Subjects:          []string{headsSubject},
-		Storage:           jetstream.FileStorage,
-		Retention:         jetstream.LimitsPolicy,
-		Discard:           jetstream.DiscardNew,
-		MaxMsgs:           unlimited,
-		MaxBytes:          unlimited,
-		MaxMsgsPerSubject: unlimited,
-		MaxConsumers:      unlimited,
-		MaxMsgSize:        maxHeadSize,
-		Duplicates:        duplicateWindow,
-		Replicas:          replicas,
-		DenyDelete:        true,
-		DenyPurge:         true,
-		Compression:       jetstream.NoCompression,
-		PersistMode:       jetstream.DefaultPersistMode,
-	}
+	cfg := ledgerConfig(replicas)
+	cfg.Name = HeadsStreamName
+	cfg.Description = "Signed heads of the ledger. Never update, purge or delete this stream."
+	cfg.Subjects = []string{headsSubject}
+	cfg.MaxMsgSize = maxHeadSize
+	cfg.AllowAtomicPublish = false
+	return cfg
 }
 
 // StoredHead is a signed head of the log as it was published. The zero StoredHead says

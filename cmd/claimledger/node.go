@@ -30,6 +30,8 @@ const (
 	maxConns = 20
 	// clockInterval is how often what is due is looked for.
 	clockInterval = time.Second
+	// postgresDir is where the private PostgreSQL is, in the data directory.
+	postgresDir = "postgres"
 	// dueNamespaces bounds how many namespaces one look expires claims in.
 	dueNamespaces = 100
 )
@@ -137,7 +139,7 @@ func (n *node) startDatabase(ctx context.Context) (*pgxpool.Pool, error) {
 }
 
 func (n *node) postgres(p placeSettings) pgserver.Config {
-	return pgserver.Config{Dir: filepath.Join(p.DataDir, "postgres"), BinDir: p.PostgresBin, Logger: n.log}
+	return pgserver.Config{Dir: filepath.Join(p.DataDir, postgresDir), BinDir: p.PostgresBin, Logger: n.log}
 }
 
 // keepDatabase starts the private PostgreSQL again when it dies, until the process

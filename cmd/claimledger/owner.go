@@ -61,11 +61,21 @@ func publicURL(configured, listen string) string {
 // what the ledger that runs on the data directory says of itself.
 func (o operatorSettings) base() string {
 	if o.PublicURL == "" && o.embedded() {
-		if text, err := os.ReadFile(filepath.Join(o.DataDir, urlFile)); err == nil {
-			return strings.TrimSpace(string(text))
+		if url := toldURL(o.DataDir); url != "" {
+			return url
 		}
 	}
 	return publicURL(o.PublicURL, o.Listen)
+}
+
+// toldURL is what the ledger that runs on a data directory says of itself; empty where
+// none does.
+func toldURL(dataDir string) string {
+	text, err := os.ReadFile(filepath.Join(dataDir, urlFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 var operator = domain.Actor{Kind: domain.ActorOperator}

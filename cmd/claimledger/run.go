@@ -30,6 +30,7 @@ type commandLine struct {
 	Log       logCommands      `cmd:"" help:"Check the log itself."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
+	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
 	Version   versionCommand   `cmd:"" help:"Show the version."`
 }
 
