@@ -32,6 +32,8 @@ type Stream struct {
 	nc     *nats.Conn
 	link   *link
 	js     jetstream.JetStream
+	group  *group
+	steps  chan struct{} // as many as may settle at the same time
 	logger *slog.Logger
 
 	profiles *Profiles
@@ -55,7 +57,8 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{nc: nc, link: newLink(nc), js: js, logger: logger}
+	s := &Stream{nc: nc, link: newLink(nc), js: js, steps: make(chan struct{}, maxSteps), logger: logger}
+	s.group = newGroup(paceOf(replicas), s.send)
 	streams := make([]jetstream.Stream, 0, 3)
 	for _, cfg := range allConfigs(replicas) {
 		stream, err := openStream(ctx, s.link, js, cfg)

@@ -174,7 +174,7 @@ func TestOutcomeUnknown(t *testing.T) {
 
 func TestLogErrors(t *testing.T) {
 	t.Parallel()
-	for _, cause := range []error{eventstore.ErrUnavailable, eventstore.ErrTooLarge, context.DeadlineExceeded, errors.New("?")} {
+	for _, cause := range []error{eventstore.ErrUnavailable, eventstore.ErrBusy, eventstore.ErrTooLarge, context.DeadlineExceeded, errors.New("?")} {
 		log := &troubled{Log: eventstore.NewMemory()}
 		x := newTester(t, log)
 		x.namespace("acme")

@@ -363,6 +363,8 @@ func logError(err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.Is(err, eventstore.ErrBusy):
+		return unavailable("Too many commands are waiting to be recorded; nothing was recorded.", err)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):
 		return unavailable("It is not known whether the command was recorded: look, or send it again with the same Idempotency-Key.", err)
 	default:
