@@ -57,7 +57,7 @@ func newBoundaries(n int) (boundaries []domain.Boundary) {
 }
 
 // wantRecorded checks that each of the crowd, but for some, is in the ledger once,
-// where it was acknowledged, and alone in its boundary.
+// where it was acknowledged, and that nothing else is in their boundaries.
 func (c *crowd) wantRecorded(t *testing.T, h *Harness, but ...int) (records map[int]eventstore.Record) {
 	t.Helper()
 	records = make(map[int]eventstore.Record)
