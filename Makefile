@@ -9,8 +9,17 @@ DATA_DIR ?= $(or $(CLAIMLEDGER_DATA_DIR),data)
 # its own (NATS, PostgreSQL), so more CPUs do not mean that more is better.
 TEST   ?= ./...
 TEST_P ?= 2
+# How long `make fuzz` tries each target, and with how many workers: each has servers
+# of its own.
+FUZZTIME ?= 1m
+FUZZ_P   ?= 2
 # -race, empty, or auto: -race where there is a C compiler, which it needs.
 RACE   ?= auto
+
+# What `make bench` is told (make bench BENCH='--rounds 5'), and which workload `make
+# profile` looks at.
+BENCH    ?=
+WORKLOAD ?= submit-64
 
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
@@ -23,7 +32,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -49,15 +58,31 @@ build: require-go ## build bin/claimledger
 	@if git status >/dev/null 2>&1; then stamp=; else stamp=-buildvcs=false; fi; \
 	set -x; go build $$stamp -o bin/claimledger ./cmd/claimledger
 
-# The tests start PostgreSQL themselves, even when the ledger is to use another.
+# The tests start PostgreSQL themselves, even when the ledger is to use another, and a
+# browser, which nothing else needs.
 test: require-go ## run all tests, with the race detector
 	@sh deploy/install-postgresql.sh
+	@sh deploy/install-browser.sh
 	@race='$(RACE)'; \
 	if [ "$$race" = auto ]; then \
 		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
 	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
+
+fuzz: require-go ## look for inputs that break it, FUZZTIME for each target
+	@sh deploy/install-postgresql.sh
+	@FUZZTIME='$(FUZZTIME)' FUZZ_P='$(FUZZ_P)' sh deploy/fuzz.sh
+
+# Both start a ledger of their own, PostgreSQL included, and keep its data in bin for as
+# long as they run: what is measured is the disk below.
+bench: build ## measure a ledger of its own beside what its parts can do (BENCH=flags)
+	@sh deploy/install-postgresql.sh
+	@bin/claimledger bench --data-dir bin $(BENCH)
+
+profile: build ## leave profiles of that ledger under one workload (WORKLOAD=name) in bin/profiles
+	@sh deploy/install-postgresql.sh
+	@bin/claimledger bench --data-dir bin --workload '$(WORKLOAD)' --profile bin/profiles $(BENCH)
 
 check: export GOFLAGS := $(strip $(GOFLAGS) -buildvcs=false)
 check: require-go ## format, vet, lint, import arrows, go.mod, shell syntax

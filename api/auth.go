@@ -31,9 +31,8 @@ func (s *Server) login(c *call) (action, error) {
 		return nil, err
 	}
 	return func(ctx context.Context) (answer, error) {
-		// A form of another site must not sign a browser in as somebody else.
-		if err := s.crossOrigin.Check(c.r); err != nil {
-			return answer{}, domain.Errorf(domain.CodeForbidden, "Sign in on this site's own page.")
+		if err := s.ownPage(c.r); err != nil {
+			return answer{}, err
 		}
 		namespace, ok := domain.LoginTokenNamespace(token)
 		if !ok {
@@ -44,23 +43,17 @@ func (s *Server) login(c *call) (action, error) {
 		} else if err != nil {
 			return answer{}, err
 		}
-		sessionID := newUUID()
-		expires := s.config.Now().UTC().Add(SessionLifetime).Truncate(time.Second)
-		cmd := domain.UseLoginToken{TokenHash: domain.HashOf([]byte(token)), SessionID: sessionID, ExpiresAt: expires}
+		session := s.newSession()
+		cmd := domain.UseLoginToken{TokenHash: domain.HashOf([]byte(token)), SessionID: session.ID, ExpiresAt: session.ExpiresAt}
 		a, result, err := s.commands.Registry(ctx, namespace, cmd, commands.Meta{
 			Actor: domain.Actor{Kind: domain.ActorOwner}, Ref: domain.CommandRef{Name: "owner.log_in"},
 		})
 		if err != nil {
 			return answer{}, err
 		}
-		session, err := s.sessions.issue(namespace, a.OwnerID, sessionID, expires)
-		if err != nil {
-			return answer{}, err
-		}
-		return answer{
-			position: result.Position, cookie: s.sessions.cookie(session, expires),
-			body: loginAnswer{session, namespace, expires},
-		}, nil
+		begun, err := s.begun(namespace, a.OwnerID, session)
+		begun.position = result.Position
+		return begun, err
 	}, nil
 }
 
@@ -68,9 +61,6 @@ var errBadLoginLink = domain.Errorf(domain.CodeUnauthorized, "This login link is
 
 func (s *Server) logout(c *call) (action, error) {
 	return func(ctx context.Context) (answer, error) {
-		if c.owner.sessionID == "" {
-			return answer{}, domain.Errorf(domain.CodeForbidden, "A management key has no session to end; deactivate the key instead.")
-		}
 		cmd := domain.EndSession{OwnerID: c.owner.actor.ID, SessionID: c.owner.sessionID, ExpiresAt: c.owner.expires}
 		_, result, err := s.commands.Registry(ctx, c.owner.namespace, cmd, commands.Meta{
 			Actor: c.owner.actor, Ref: domain.CommandRef{Name: "owner.log_out"},
@@ -103,15 +93,26 @@ func (s *Server) me(c *call) (action, error) {
 //go:embed login.html
 var loginHTML []byte
 
-// loginPage is where a login link leads. Opening it uses nothing up, so that a mail
-// scanner or a preview cannot; and the token stands behind the #, which no browser
-// sends to a server, so that it is in nobody's log.
-func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set(requestIDHeader, requestID(r))
+// ownersPage is the page as this ledger serves it: it offers what there is.
+func ownersPage(passkeys, signUp bool) []byte {
+	page := loginHTML
+	for attribute, is := range map[string]bool{"data-passkeys": passkeys, "data-sign-up": signUp} {
+		if is {
+			page = bytes.Replace(page, []byte(attribute+`="no"`), []byte(attribute+`="yes"`), 1)
+		}
+	}
+	return page
+}
+
+// loginPage is where a login link leads, and where owners sign in and look after their
+// passkeys. Opening it uses nothing up, so that a mail scanner or a preview cannot; and
+// the token stands behind the #, which no browser sends to a server, so that it is in
+// nobody's log.
+func (s *Server) loginPage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", loginCSP)
-	_, _ = w.Write(loginHTML) // the client is gone: nobody to tell
+	_, _ = w.Write(s.page) // the client is gone: nobody to tell
 }
 
 // loginCSP lets the page run its own script and style and call this server, and

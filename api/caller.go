@@ -52,6 +52,14 @@ func (o *owner) need(p domain.Permission) error {
 	return nil
 }
 
+// signedIn refuses a management key, for what is the owner's own.
+func (o *owner) signedIn() error {
+	if o.sessionID == "" {
+		return domain.Errorf(domain.CodeForbidden, "This takes an owner's session; a management key has none.")
+	}
+	return nil
+}
+
 // owns refuses a caller of another namespace.
 func (o *owner) owns(namespace string) error {
 	if o.namespace != domain.CanonicalNamespace(namespace) {
@@ -176,6 +184,9 @@ func (s *Server) lookTwice(ctx context.Context, look func() bool) (bool, error) 
 
 // fresh refuses to authorize on knowledge that may be older than allowed.
 func (s *Server) fresh() error {
+	if err := s.commands.Intact(); err != nil {
+		return err // revocations may be among what was lost
+	}
 	if age := s.commands.Age(); age > s.config.StaleAfter {
 		return &domain.Error{
 			Code:    domain.CodeServiceUnavailable,

@@ -66,7 +66,7 @@ func (s *Server) changes(c *call) (action, error) {
 // which counts more than the address that it was first opened with.
 func (q *query) since(r *http.Request, stream bool) uint64 {
 	name, text := "since", q.text("since")
-	if id := r.Header.Get(lastEventHeader); stream && id != "" {
+	if id, given := soleHeader(r, lastEventHeader); stream && given {
 		name, text = lastEventHeader, id
 	} else if !q.values.Has("since") {
 		q.Add("since", "is required")
@@ -110,12 +110,14 @@ func accepts(r *http.Request, wanted string) bool {
 func (s *Server) answerChanges(ctx context.Context, c *call, q changesQuery) (answer, error) {
 	first, err := s.changesPage(ctx, c.service.id, q.since)
 	if err != nil {
-		return answer{}, err
+		return answer{position: first.position}, err
 	}
 	switch {
 	case q.stream:
 		return answer{position: first.position, later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {
-			return s.stream(ctx, w, c, first)
+			u := first
+			first = update{} // or it would be kept for as long as the stream is open
+			return s.stream(ctx, w, c, u)
 		}}, nil
 	case q.wait > 0 && len(first.commits) == 0 && c.r.Method == http.MethodGet:
 		return answer{later: func(ctx context.Context, w http.ResponseWriter) (answer, error) {
@@ -152,7 +154,7 @@ func (s *Server) changesPage(ctx context.Context, serviceID string, since uint64
 	}
 	page, at, err := s.config.Reads.FeedChanges(ctx, serviceID, since)
 	if err != nil {
-		return update{}, err
+		return update{position: at.Position}, err
 	}
 	if err := s.freshFeed(at); err != nil {
 		return update{}, err

@@ -60,7 +60,7 @@ func (s *Server) submit(c *call) (action, error) {
 			return answer{}, err
 		}
 		if err := s.namespaceExists(ctx, namespace); err != nil {
-			return answer{}, err
+			return answer{position: s.commands.Position()}, err
 		}
 		cmd.ClaimID = claimIDPrefix + strings.ToLower(s.config.NewID())
 		cmd.ServiceID, cmd.ServiceNamespace = c.service.id, c.service.namespace
@@ -200,10 +200,20 @@ var errOtherOwner = domain.Errorf(domain.CodeForbidden, "The claim belongs to an
 // elsewhere tells a claim of another namespace, 403, from one that does not exist.
 // Only the read model knows; without it the answer stays 404.
 func (s *Server) elsewhere(ctx context.Context, claimID string, notFound error) error {
-	if _, _, err := s.config.Reads.Claim(ctx, claimID); err == nil {
+	if _, _, err := s.readClaim(ctx, claimID); err == nil {
 		return errOtherOwner
 	}
 	return notFound
+}
+
+// readClaim reads a claim of whatever namespace, also one that was answered just now.
+func (s *Server) readClaim(ctx context.Context, claimID string) (projections.Claim, projections.At, error) {
+	claim, at, err := s.config.Reads.Claim(ctx, claimID)
+	if domain.ErrorCode(err) == domain.CodeNotFound {
+		s.catchUp(ctx, projections.ClaimsModel)
+		claim, at, err = s.config.Reads.Claim(ctx, claimID)
+	}
+	return claim, at, err
 }
 
 // claimBody is a claim as owners see it.
@@ -247,7 +257,7 @@ func (s *Server) getClaim(c *call) (action, error) {
 		if err := wait(ctx); err != nil {
 			return answer{}, err
 		}
-		claim, at, err := s.config.Reads.Claim(ctx, c.path("claim"))
+		claim, at, err := s.readClaim(ctx, c.path("claim"))
 		if err != nil {
 			return answer{position: at.Position}, err
 		}

@@ -101,7 +101,7 @@ func (s *Server) readDeliveries(c *call, load func(ctx context.Context, webhookI
 			return answer{}, err
 		}
 		if err := s.ownWebhook(c); err != nil {
-			return answer{}, err
+			return answer{position: s.commands.Position()}, err
 		}
 		position, err := s.relayedTo(ctx, least)
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"net/http"
 
+	"github.com/gorilla/mux"
+
 	"github.com/claimledger/claimledger/domain"
 )
 
@@ -22,10 +24,11 @@ var Credentials = map[string][][]string{
 	"signedService": {{"signedHeaders", "serviceKey"}},
 	"signedMaybe":   {{"signedHeaders", "serviceKey"}, {"signedHeaders"}},
 	"owner":         {{"managementKey"}, {"sessionToken"}, {"sessionCookie"}},
+	"session":       {{"sessionToken"}, {"sessionCookie"}},
 }
 
 var callers = map[authentication]string{
-	anyone: "anyone", signed: "signed", signedService: "signedService", signedMaybe: "signedMaybe", asOwner: "owner",
+	anyone: "anyone", signed: "signed", signedService: "signedService", signedMaybe: "signedMaybe", asOwner: "owner", inSession: "session",
 }
 
 // Endpoints lists what Routes adds to a router.
@@ -35,6 +38,21 @@ func Endpoints() []Endpoint {
 		rows = append(rows, Endpoint{e.method, e.path, callers[e.who], e.permission})
 	}
 	return rows
+}
+
+// Routes lists what a router leads to, as "GET /v1/claims/{claim}".
+func (r *Router) Routes() (routes []string) {
+	_ = r.mux.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		path, err := route.GetPathTemplate()
+		methods, err2 := route.GetMethods()
+		for _, method := range methods {
+			if err == nil && err2 == nil && method != http.MethodHead { // it goes where GET goes
+				routes = append(routes, method+" "+path)
+			}
+		}
+		return nil
+	})
+	return routes
 }
 
 // Statuses tells which status each code has.

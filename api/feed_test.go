@@ -175,6 +175,9 @@ func TestSameSlugOfTwoOwners(t *testing.T) {
 
 	two.pending(a) // now the slug means two services
 	n.verify(a, "&service=openai").want(409, domain.CodeAmbiguousService)
+	n.operator("acme", domain.DeactivateNamespace{})
+	check("by slug, where nothing is authorized", n.verify(a, "&service=openai"), "namespace_inactive")
+	n.operator("acme", domain.ActivateNamespace{})
 	check("by id, the one", n.verify(a, "&service=openai&service_id="+one.id), "authorized")
 	check("by id, the other", n.verify(a, "&service_id="+two.id), "pending")
 	check("by id, and another slug", n.verify(a, "&service=news&service_id="+one.id), "no_approved_claim")

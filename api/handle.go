@@ -25,6 +25,8 @@ const (
 	// requestTimeout bounds the work for one request: within it, an append whose
 	// answer was lost is settled, or the caller is told that it is not known.
 	requestTimeout = 10 * time.Second
+	// maxIdempotencyKey is how many characters a client's key for a command may have.
+	maxIdempotencyKey = 255
 
 	positionHeader    = "Ledger-Position"
 	minPositionHeader = "Ledger-Min-Position"
@@ -41,6 +43,7 @@ const (
 	signedService                // signed headers and a service key
 	signedMaybe                  // signed headers, a service key if there is one
 	asOwner                      // a session or a management key
+	inSession                    // a session
 )
 
 // endpoint is one row of the API: who may call it and what answers.
@@ -103,8 +106,7 @@ func (c *call) signer() string { return domain.CanonicalNamespace(c.signed.Names
 func (s *Server) handle(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		c := &call{r: r, id: requestID(r)}
-		w.Header().Set(requestIDHeader, c.id)
+		c := &call{r: r, id: w.Header().Get(requestIDHeader)}
 		var status int
 		defer func() {
 			p := recover()
@@ -163,6 +165,11 @@ func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e en
 		if err := c.owner.need(e.permission); err != nil {
 			return answer{}, err
 		}
+		if e.who == inSession {
+			if err := c.owner.signedIn(); err != nil {
+				return answer{}, err
+			}
+		}
 	}
 	return act(ctx)
 }
@@ -197,7 +204,7 @@ func (s *Server) authenticate(ctx context.Context, c *call, e endpoint) (err err
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeSignatureInvalid)
 	case e.who == signedMaybe && c.r.Header.Get("Authorization") != "":
 		c.service, err = s.authenticateService(ctx, c.r, domain.CodeUnauthorized)
-	case e.who == asOwner:
+	case e.who == asOwner || e.who == inSession:
 		c.owner, err = s.authenticateOwner(ctx, c.r)
 	}
 	return err
@@ -288,12 +295,12 @@ func requestID(r *http.Request) string {
 // meta says who commands, and recognises a retry by its Idempotency-Key.
 func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.CommandRef, error) {
 	ref := domain.CommandRef{Name: name, Caller: string(actor.Kind) + ":" + actor.ID}
-	key := c.r.Header.Get(idempotencyHeader)
-	if key == "" {
+	key, given := soleHeader(c.r, idempotencyHeader)
+	if !given {
 		return actor, ref, nil
 	}
 	var v domain.Violations
-	v.Text(idempotencyHeader, key, 1, 255)
+	v.Text(idempotencyHeader, key, 1, maxIdempotencyKey)
 	if err := v.Err(); err != nil {
 		return actor, ref, err
 	}
@@ -301,4 +308,12 @@ func (c *call) meta(name string, actor domain.Actor) (domain.Actor, domain.Comma
 	ref.Key = domain.HashOf([]byte(key)).String()
 	ref.Request = domain.HashOf(append([]byte(c.r.Method+" "+c.r.URL.EscapedPath()+"\n"), c.body...))
 	return actor, ref, nil
+}
+
+// soleHeader is the value of a header that may be there once. One that is there without a
+// value was meant to have one, and is not as good as none; of several, none is right, and
+// together they are no value that anybody takes.
+func soleHeader(r *http.Request, name string) (value string, given bool) {
+	values := r.Header.Values(name)
+	return strings.Join(values, "\n"), len(values) > 0
 }

@@ -41,11 +41,13 @@ func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // ledger is a real log and a real database, and the nodes that work on them.
 type ledger struct {
-	t     *testing.T
+	t     testing.TB
 	log   eventstore.Log
 	usage api.UsageStore
-	db    string
-	clock *clock
+	// profiles are what is known of owners beyond the record.
+	profiles *eventstore.Profiles
+	db       string
+	clock    *clock
 	// public is the URL of the first node, which stands for all: as behind a balancer,
 	// what clients see is one.
 	public string
@@ -55,12 +57,18 @@ type ledger struct {
 func newLedger(t *testing.T) *ledger {
 	t.Helper()
 	t.Parallel()
+	return openLedger(t)
+}
+
+func openLedger(t testing.TB) *ledger {
+	t.Helper()
 	stream, _ := logtest.Embedded(t)
-	return &ledger{t: t, log: stream, usage: stream.Usage(), db: pgtest.New(t), clock: &clock{}}
+	return &ledger{t: t, log: stream, usage: stream.Usage(), profiles: stream.Profiles(), db: pgtest.New(t), clock: &clock{}}
 }
 
 // settings are how a node differs from others.
 type settings struct {
+	addr       string         // where the node listens, for options to read
 	log        eventstore.Log // the ledger's, seen in another way
 	publicURL  string
 	staleAfter time.Duration
@@ -69,6 +77,9 @@ type settings struct {
 	heartbeat  time.Duration
 	timeout    time.Duration // the HTTP server's, for reading and writing
 	deliveries api.DeliveryStore
+	heads      api.HeadSource
+	rates      api.RateLimits
+	signUp     bool
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -97,8 +108,9 @@ func (l *ledger) start(change ...func(*settings)) *node {
 		l.public = "http://" + listener.Addr().String()
 	}
 	s := settings{
-		log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
+		addr: listener.Addr().String(), log: l.log, publicURL: l.public, staleAfter: 100 * 365 * 24 * time.Hour,
 		limits: domain.DefaultOwnerLimits(), health: undelivered{}, deliveries: &asked{ledger: l}, heartbeat: 20 * time.Millisecond,
+		heads: &eventstore.MemoryHeads{},
 	}
 	for _, f := range change {
 		f(&s)
@@ -118,7 +130,10 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
 		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
-		StaleAfter: s.staleAfter, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heartbeat: s.heartbeat,
+		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heads: s.heads, Heartbeat: s.heartbeat,
+		SignUp: s.signUp, KeepEmail: func(ctx context.Context, ownerID, email string) error {
+			return l.profiles.Put(ctx, ownerID, eventstore.Profile{Email: email})
+		},
 		Now: l.clock.Now, NewID: newID, Logger: logtest.Logger(l.t), Metrics: metrics,
 	})
 	if err != nil {
@@ -168,7 +183,7 @@ func (n *node) serve(s *api.Server, listener net.Listener, timeout time.Duration
 
 var sessionKey = bytes.Repeat([]byte("s"), api.MinSessionKey)
 
-func sealKey(t *testing.T) *domain.SealKey {
+func sealKey(t testing.TB) *domain.SealKey {
 	t.Helper()
 	key, err := domain.NewSealKey(bytes.Repeat([]byte("k"), domain.SealKeySize))
 	if err != nil {
@@ -240,7 +255,7 @@ func (l *ledger) at(position uint64) *domain.Commit {
 }
 
 // eventually waits for a condition, which it looks at again and again.
-func eventually(t *testing.T, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

@@ -171,6 +171,10 @@ func (s *Server) answerHistory(ctx context.Context, c *call, h historyRequest) (
 		query.Limit, query.FromEnd = maxHistoryLimit, false
 	}
 	page, at, err := s.config.Reads.History(ctx, query)
+	if domain.ErrorCode(err) == domain.CodeNotFound {
+		s.catchUp(ctx, projections.HistoryModel)
+		page, at, err = s.config.Reads.History(ctx, query)
+	}
 	switch {
 	case err != nil:
 		return answer{position: at.Position}, err

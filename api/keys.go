@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/projections"
 )
@@ -48,23 +47,15 @@ func (s *Server) createServiceKey(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return s.registry(c, "service_key.create", http.StatusCreated, cmd, func(a domain.RegistryAnswer, _ commands.Result) (body any, err error) {
-		err = errGone
-		s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-			if k, ok := r.ServiceKey(a.ID); ok {
-				b := serviceKeyBody{ID: k.ID, Name: k.Name, KeyPrefix: k.Prefix, Active: k.Active, CreatedAt: k.CreatedAt}
-				if a.ID == cmd.KeyID {
-					b.Key = raw // not on a retry, which answers for another key
-				}
-				body, err = b, nil
-			}
-		})
-		return body, err
+	return s.registry(c, "service_key.create", http.StatusCreated, cmd, func(a domain.RegistryAnswer, appended bool) any {
+		k := a.ServiceKey
+		b := serviceKeyBody{ID: a.ID, Name: k.Name, KeyPrefix: k.Prefix, Active: k.Active, CreatedAt: k.CreatedAt}
+		if appended {
+			b.Key = raw
+		}
+		return b
 	})
 }
-
-// errGone is for an object that was made, and deleted before the answer.
-var errGone = domain.Errorf(domain.CodeNotFound, "It was deleted meanwhile.")
 
 func (s *Server) deactivateServiceKey(c *call) (action, error) {
 	return s.registry(c, "service_key.deactivate", http.StatusOK,
@@ -118,18 +109,13 @@ func (s *Server) createManagementKey(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return s.registry(c, "management_key.create", http.StatusCreated, cmd, func(a domain.RegistryAnswer, _ commands.Result) (body any, err error) {
-		err = errGone
-		s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-			if k, ok := r.ManagementKey(a.ID); ok {
-				b := managementKeyBody{ID: k.ID, Name: k.Name, LastFour: k.LastFour, Permissions: k.Permissions, Active: k.Active, CreatedAt: k.CreatedAt}
-				if a.ID == cmd.KeyID {
-					b.RawKey = raw
-				}
-				body, err = b, nil
-			}
-		})
-		return body, err
+	return s.registry(c, "management_key.create", http.StatusCreated, cmd, func(a domain.RegistryAnswer, appended bool) any {
+		k := a.ManagementKey
+		b := managementKeyBody{ID: a.ID, Name: k.Name, LastFour: k.LastFour, Permissions: k.Permissions, Active: k.Active, CreatedAt: k.CreatedAt}
+		if appended {
+			b.RawKey = raw
+		}
+		return b
 	})
 }
 

@@ -24,8 +24,8 @@ type waiting func(ctx context.Context) error
 
 // minPosition reads the position that the caller wants to be reflected; 0 for none.
 func (c *call) minPosition() (uint64, error) {
-	text := c.r.Header.Get(minPositionHeader)
-	if text == "" {
+	text, given := soleHeader(c.r, minPositionHeader)
+	if !given {
 		return 0, nil
 	}
 	position, err := strconv.ParseUint(text, 10, 64)
@@ -51,8 +51,12 @@ func (s *Server) readModel(c *call, model, namespace string) (waiting, error) {
 		return func(ctx context.Context) error { return s.wait(ctx, model, position, minPositionWait) }, nil
 	}
 	return func(ctx context.Context) error {
-		err := s.wait(ctx, model, s.commands.Heads(namespace), ownWriteWait)
-		if domain.ErrorCode(err) == domain.CodeStaleRead {
+		waiting, cancel := context.WithTimeout(ctx, ownWriteWait)
+		defer cancel()
+		err := s.wait(waiting, model, s.commands.Heads(namespace), ownWriteWait)
+		if waiting.Err() != nil && ctx.Err() == nil || domain.ErrorCode(err) == domain.CodeStaleRead {
+			// A model that lags keeps nobody waiting, nor does a database that takes its time
+			// to say where the model is: the read itself will tell.
 			return nil
 		}
 		return err
@@ -84,6 +88,15 @@ func (s *Server) wait(ctx context.Context, model string, position uint64, most t
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	return s.config.Reads.Wait(ctx, model, position)
+}
+
+// catchUp gives a read model a moment to hold all that is in the log by now, before it is
+// said that there is no such thing: it may be a moment old. Where the model lags more, or
+// the log is away, what it holds has to do.
+func (s *Server) catchUp(ctx context.Context, model string) {
+	if s.commands.Sync(ctx) == nil {
+		_ = s.wait(ctx, model, s.commands.Position(), ownWriteWait)
+	}
 }
 
 // Bounds of the list of a namespace's claims.
@@ -187,14 +200,14 @@ func (s *Server) getPolicy(c *call) (action, error) {
 		if err := wait(ctx); err != nil {
 			return answer{}, err
 		}
-		return s.policyOf(c.owner.namespace, 0)
+		return s.policyOf(c.owner.namespace)
 	}, nil
 }
 
 // policyOf answers from the state that decisions are made on, which is never behind
 // this node's own writes.
-func (s *Server) policyOf(namespace string, position uint64) (answer, error) {
-	a := answer{position: max(position, s.commands.Position())}
+func (s *Server) policyOf(namespace string) (answer, error) {
+	a := answer{position: s.commands.Position()}
 	if !s.commands.Directory().View(namespace, func(r *domain.Registry) { a.body = r.Policy() }) {
 		return answer{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
 	}

@@ -37,6 +37,12 @@ type Config struct {
 	Webhooks WebhookHealth
 	// Deliveries is what there is to know and to ask of deliveries.
 	Deliveries DeliveryStore
+	Heads      HeadSource
+
+	// SignUp lets anybody begin a namespace with a passkey; KeepEmail keeps the address
+	// that he may give, beside the log.
+	SignUp    bool
+	KeepEmail func(ctx context.Context, ownerID, email string) error
 
 	Now     func() time.Time
 	NewID   func() string // ULIDs
@@ -69,6 +75,10 @@ type Server struct {
 	byKey       *rateLimiter
 	byAddress   *rateLimiter
 	followers   *followers
+	head        *newestHead
+
+	relyingParty *relyingParty // nil: there are no passkeys here
+	page         []byte
 }
 
 // New makes a Server.
@@ -87,6 +97,10 @@ func New(c Config) (*Server, error) {
 	crossOrigin := http.NewCrossOriginProtection()
 	if err := crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
+	}
+	relyingParty, err := newRelyingParty(public)
+	if err != nil {
+		return nil, err
 	}
 	byKey, err := newRateLimiter(c.Rates.Key, c.Now)
 	if err != nil {
@@ -109,6 +123,10 @@ func New(c Config) (*Server, error) {
 		usage:       newUsage(c.Usage, c.Now),
 		crossOrigin: crossOrigin,
 		metrics:     newHTTPMetrics(c.Metrics),
+		head:        &newestHead{source: c.Heads},
+
+		relyingParty: relyingParty,
+		page:         ownersPage(relyingParty != nil, c.SignUp),
 	}
 	s.followers = newFollowers(s.changeSource(), c.Logger)
 	c.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -157,6 +175,7 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/namespaces/{namespace}/policy", asOwner, read, s.getPolicy},
 		{"PATCH", "/v1/namespaces/{namespace}/policy", asOwner, updateModel, s.changePolicy},
 		{"GET", "/v1/verify", signedMaybe, "", s.verify},
+		{"GET", "/v1/log/head", anyone, "", s.logHead},
 
 		{"GET", "/v1/services", asOwner, read, s.listServices},
 		{"POST", "/v1/services", asOwner, updateModel, s.createService},
@@ -181,8 +200,16 @@ func (s *Server) endpoints() []endpoint {
 		{"GET", "/v1/services/{service}/webhooks/{webhook}/events", asOwner, read, s.pullEvents},
 
 		{"POST", loginPath, anyone, "", s.login},
-		{"POST", "/v1/auth/logout", asOwner, "", s.logout},
+		{"POST", loginPath + "/passkey/options", anyone, "", s.signInOptions},
+		{"POST", loginPath + "/passkey", anyone, "", s.signIn},
+		{"POST", "/v1/auth/signup/options", anyone, "", s.signUpOptions},
+		{"POST", "/v1/auth/signup", anyone, "", s.signUp},
+		{"POST", "/v1/auth/logout", inSession, "", s.logout},
 		{"GET", "/v1/auth/me", asOwner, "", s.me},
+		{"GET", "/v1/auth/passkeys", inSession, "", s.listPasskeys},
+		{"POST", "/v1/auth/passkeys/options", inSession, "", s.passkeyOptions},
+		{"POST", "/v1/auth/passkeys", inSession, "", s.addPasskey},
+		{"DELETE", "/v1/auth/passkeys/{passkey}", inSession, "", s.removePasskey},
 	},
 		s.managementKeyEndpoints("/v1/api-keys"),
 		s.managementKeyEndpoints("/api-keys"),

@@ -36,9 +36,10 @@ func newUUID() string {
 }
 
 // registry prepares a command on the caller's registry. render makes the answer's body
-// once the command is recorded.
+// of what was decided, and of nothing that may have changed since: a repeat gets the
+// same. appended is false for a repeat, which is not shown a secret.
 func (s *Server) registry(c *call, name string, status int, cmd domain.RegistryCommand,
-	render func(domain.RegistryAnswer, commands.Result) (any, error)) (action, error) {
+	render func(a domain.RegistryAnswer, appended bool) any) (action, error) {
 	actor, ref, err := c.meta(name, c.owner.actor)
 	if err != nil {
 		return nil, err
@@ -48,12 +49,11 @@ func (s *Server) registry(c *call, name string, status int, cmd domain.RegistryC
 		if err != nil {
 			return answer{position: result.Position}, err
 		}
-		body, err := render(a, result)
-		return answer{status: status, position: result.Position, body: body}, err
+		return answer{status: status, position: result.Position, body: render(a, result.Appended)}, nil
 	}, nil
 }
 
-func success(domain.RegistryAnswer, commands.Result) (any, error) { return successBody{true}, nil }
+func success(domain.RegistryAnswer, bool) any { return successBody{true} }
 
 func (s *Server) createService(c *call) (action, error) {
 	f, err := readFields(c, false)
@@ -74,7 +74,7 @@ func (s *Server) createService(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return s.registry(c, "service.create", http.StatusCreated, cmd, s.renderService(c))
+	return s.registry(c, "service.create", http.StatusCreated, cmd, renderService)
 }
 
 func (s *Server) updateService(c *call) (action, error) {
@@ -92,22 +92,12 @@ func (s *Server) updateService(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	return s.registry(c, "service.update", http.StatusOK, cmd, s.renderService(c))
+	return s.registry(c, "service.update", http.StatusOK, cmd, renderService)
 }
 
-// renderService answers with the service as it is after the command, from the state
-// that the command was decided on.
-func (s *Server) renderService(c *call) func(domain.RegistryAnswer, commands.Result) (any, error) {
-	return func(a domain.RegistryAnswer, _ commands.Result) (body any, err error) {
-		s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-			if svc, ok := r.Service(a.ID); ok {
-				body = serviceBody{svc.ID, svc.Slug, svc.Name, svc.Description, svc.CreatedAt, svc.UpdatedAt, r.ActiveKeys(svc.ID)}
-			} else {
-				err = domain.Errorf(domain.CodeNotFound, "The service was deleted meanwhile.")
-			}
-		})
-		return body, err
-	}
+func renderService(a domain.RegistryAnswer, _ bool) any {
+	svc := a.Service
+	return serviceBody{a.ID, svc.Slug, svc.Name, svc.Description, svc.CreatedAt, svc.UpdatedAt, svc.ActiveKeys}
 }
 
 func (s *Server) deleteService(c *call) (action, error) {
@@ -201,10 +191,7 @@ func (s *Server) changePolicy(c *call) (action, error) {
 		f.Nested("auto_approve", &inner.Violations)
 	}
 	f.Merge(cmd.Check())
-	act, err := s.registry(c, "policy.change", http.StatusOK, cmd, func(_ domain.RegistryAnswer, r commands.Result) (any, error) {
-		a, err := s.policyOf(c.owner.namespace, r.Position)
-		return a.body, err
-	})
+	act, err := s.registry(c, "policy.change", http.StatusOK, cmd, func(a domain.RegistryAnswer, _ bool) any { return *a.Policy })
 	if err := allWrong(f.Err(), err); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,8 @@ func (s *sessions) check(token string) (*sessionClaims, error) {
 	_, err := jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return s.key, nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}), jwt.WithIssuer(s.issuer),
 		jwt.WithExpirationRequired(), jwt.WithTimeFunc(s.now))
-	if err != nil || claims.ID == "" || claims.Subject == "" {
+	// A token with an audience is for something else.
+	if err != nil || claims.ID == "" || claims.Subject == "" || len(claims.Audience) > 0 {
 		return nil, errNotSignedIn
 	}
 	return &claims, nil

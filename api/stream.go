@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,6 +34,7 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 		return sent, nil
 	}
 	defer s.followers.leave(f)
+	u.commits = nil // what was sent is not kept
 	err = out.beat(u.position, s.followers.known().Age)
 	heart := time.NewTicker(s.config.Heartbeat)
 	defer heart.Stop()
@@ -43,6 +43,7 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 		case next := <-f.updates:
 			u = next.after(u.position)
 			err = out.send(u)
+			u.commits = nil
 		case <-heart.C:
 			// Changes that wait to be sent are sign of life enough, and no position past
 			// them may be told.
@@ -58,11 +59,11 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 	return sent, nil
 }
 
-// eventWriter writes events, each batch within a bounded time.
+// eventWriter writes events, each batch within a bounded time. It keeps nothing of them: a
+// stream that began with much to tell would hold on to that for as long as it is open.
 type eventWriter struct {
-	w   http.ResponseWriter
-	rc  *http.ResponseController
-	buf bytes.Buffer
+	w  http.ResponseWriter
+	rc *http.ResponseController
 }
 
 func (e *eventWriter) open(position uint64) error {
@@ -78,15 +79,23 @@ func (e *eventWriter) open(position uint64) error {
 // send writes changes, one an event. Only the last of a commit has an id: whoever goes on
 // from there has the whole commit.
 func (e *eventWriter) send(u update) error {
-	for _, c := range u.commits {
-		for i, data := range c.changes {
-			if i == len(c.changes)-1 {
-				fmt.Fprintf(&e.buf, "id: %d\n", c.position)
-			}
-			fmt.Fprintf(&e.buf, "event: change\ndata: %s\n\n", data)
-		}
+	if len(u.commits) == 0 {
+		return nil
 	}
-	return e.flush()
+	return e.write(func() (err error) {
+		for _, c := range u.commits {
+			for i, data := range c.changes {
+				id := ""
+				if i == len(c.changes)-1 {
+					id = fmt.Sprintf("id: %d\n", c.position)
+				}
+				if _, err = fmt.Fprintf(e.w, "%sevent: change\ndata: %s\n\n", id, data); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // beat tells that there is nothing new up to a position, and how old that knowledge is.
@@ -98,20 +107,17 @@ func (e *eventWriter) beat(position uint64, age time.Duration) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(&e.buf, "event: heartbeat\ndata: %s\n\n", data)
-	return e.flush()
+	return e.write(func() error {
+		_, err := fmt.Fprintf(e.w, "event: heartbeat\ndata: %s\n\n", data)
+		return err
+	})
 }
 
-func (e *eventWriter) flush() error {
-	if e.buf.Len() == 0 {
-		return nil
-	}
+func (e *eventWriter) write(batch func() error) error {
 	if err := e.rc.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
 		return err
 	}
-	_, err := e.w.Write(e.buf.Bytes())
-	e.buf.Reset()
-	if err != nil {
+	if err := batch(); err != nil {
 		return err
 	}
 	return e.rc.Flush()

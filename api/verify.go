@@ -49,7 +49,7 @@ func (s *Server) verify(c *call) (action, error) {
 			return answer{}, err
 		}
 		if err := s.namespaceExists(ctx, ask.namespace); err != nil {
-			return answer{}, err
+			return answer{position: s.commands.Position()}, err
 		}
 		return s.once(c, func() (answer, error) { return s.answerVerify(ctx, c, ask, wait) })
 	}, nil
@@ -90,8 +90,9 @@ func (s *Server) answerVerify(ctx context.Context, c *call, ask verifyQuery, wai
 	if err != nil {
 		return answer{}, err
 	}
-	if ambiguous {
-		return answer{}, domain.Errorf(domain.CodeAmbiguousService, "Several services are called %s; say which with service_id.", ask.service)
+	// Where the namespace is not active, it does not matter which.
+	if ambiguous && s.commands.Directory().Active(ask.namespace) {
+		return answer{position: position}, domain.Errorf(domain.CodeAmbiguousService, "Several services are called %s; say which with service_id.", ask.service)
 	}
 	if v.Authorized && !s.commands.Directory().Knows(v.ServiceID) {
 		// The service is younger than what was followed, and so was not deleted.

@@ -1,13 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"net/http"
 	"slices"
 	"time"
 
-	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/domain"
 )
 
@@ -42,9 +40,7 @@ func (s *Server) updateWebhook(c *call) (action, error) {
 			return nil, err
 		}
 	}
-	act, err := s.registry(c, "webhook.update", http.StatusOK, cmd, func(a domain.RegistryAnswer, _ commands.Result) (any, error) {
-		return s.webhookNow(c, a.ID)
-	})
+	act, err := s.registry(c, "webhook.update", http.StatusOK, cmd, func(a domain.RegistryAnswer, _ bool) any { return renderWebhook(a) })
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +72,6 @@ func (s *Server) readAuth(f *fields, webhookID string) *domain.WebhookAuth {
 	return auth
 }
 
-// webhookNow is a webhook as the last command left it.
-func (s *Server) webhookNow(c *call, id string) (b webhookBody, err error) {
-	err = errGone
-	s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-		if w, ok := r.Webhook(id); ok {
-			b = webhookBody{ID: w.ID, URL: w.URL, Events: publicEvents(w.Events), Description: w.Description, Active: w.Active, CreatedAt: w.CreatedAt}
-			err = nil
-		}
-	})
-	return b, err
-}
-
 // withHealth adds how deliveries go. A change that is recorded is answered for, whether
 // or not that can be read just now.
 func (s *Server) withHealth(ctx context.Context, b webhookBody) webhookBody {
@@ -114,19 +98,12 @@ func (s *Server) rotateSecret(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	sealed := s.seal(secret, c.path("webhook"))
-	cmd := domain.RotateWebhookSecret{WebhookID: c.path("webhook"), ServiceID: c.path("service"), Secret: sealed}
-	return s.registry(c, "webhook.rotate_secret", http.StatusOK, cmd, func(a domain.RegistryAnswer, _ commands.Result) (any, error) {
-		var b rotatedBody
-		err := error(errGone)
-		s.commands.Directory().View(c.owner.namespace, func(r *domain.Registry) {
-			if w, ok := r.Webhook(a.ID); ok && len(w.FormerUntil) > 0 {
-				b.PreviousUntil, err = w.FormerUntil[len(w.FormerUntil)-1], nil
-				if bytes.Equal(w.Secret.Data, sealed.Data) {
-					b.Secret = secret
-				}
-			}
-		})
-		return b, err
+	cmd := domain.RotateWebhookSecret{WebhookID: c.path("webhook"), ServiceID: c.path("service"), Secret: s.seal(secret, c.path("webhook"))}
+	return s.registry(c, "webhook.rotate_secret", http.StatusOK, cmd, func(a domain.RegistryAnswer, appended bool) any {
+		b := rotatedBody{PreviousUntil: *a.PreviousUntil}
+		if appended {
+			b.Secret = secret
+		}
+		return b
 	})
 }

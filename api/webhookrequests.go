@@ -27,7 +27,7 @@ func (s *Server) ask(c *call, r DeliveryRequest) (action, error) {
 	}
 	return func(ctx context.Context) (answer, error) {
 		if err := s.ownWebhook(c); err != nil {
-			return answer{}, err
+			return answer{position: s.commands.Position()}, err
 		}
 		id, err := s.config.Deliveries.Ask(ctx, r)
 		if err != nil {

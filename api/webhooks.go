@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/projections"
 )
@@ -69,13 +68,19 @@ func (s *Server) createWebhook(c *call) (action, error) {
 	}
 	p.Secret = s.seal(secret, p.WebhookID)
 	return s.registry(c, "webhook.create", http.StatusCreated, domain.CreateWebhook{WebhookCreated: p},
-		func(a domain.RegistryAnswer, _ commands.Result) (any, error) {
-			b, err := s.webhookNow(c, a.ID)
-			if a.ID == p.WebhookID {
+		func(a domain.RegistryAnswer, appended bool) any {
+			b := renderWebhook(a)
+			if appended {
 				b.Secret = secret
 			}
-			return b, err
+			return b
 		})
+}
+
+// renderWebhook is a webhook as the command left it.
+func renderWebhook(a domain.RegistryAnswer) webhookBody {
+	w := a.Webhook
+	return webhookBody{ID: a.ID, URL: w.URL, Events: publicEvents(w.Events), Description: w.Description, Active: w.Active, CreatedAt: w.CreatedAt}
 }
 
 // webhookEvents reads the events to subscribe to; all where none are named.

@@ -322,5 +322,8 @@ func (s *Claims) ServicesOf(publicKey, slug string) []string {
 // Has reports whether a claim with the id was ever submitted here.
 func (s *Claims) Has(claimID string) bool { return s.claims[claimID] != nil }
 
+// Remembers reports whether the caller's idempotency key was used for a command here.
+func (s *Claims) Remembers(ref CommandRef, now time.Time) bool { return s.answers.remembers(ref, now) }
+
 // Time is when the last commit was made; the zero time where there is none.
 func (s *Claims) Time() time.Time { return s.time }

@@ -63,6 +63,18 @@ func currentEvents() []Payload {
 		WebhookSecretRotated{WebhookID: "w-1", ServiceID: "6f1c", Secret: sealed, PreviousUntil: until},
 		WebhookUpdated{WebhookID: "w-1", ServiceID: "6f1c", Active: true, Reason: "back"},
 		WebhookDeleted{WebhookID: "w-1", ServiceID: "6f1c"},
+		OwnerAdded{OwnerID: "owner-2"},
+		OwnerRemoved{OwnerID: "owner-2", FirstOwnerID: "owner-1"},
+		PasskeyAdded{
+			PasskeyID: "p-1", OwnerID: "owner-1", Name: "phone", CredentialID: []byte("id \x00\xff"), PublicKey: []byte("key \x00\xff"), SignCount: 1,
+			Transports: []string{"internal", "hybrid"}, BackupEligible: true, BackedUp: true, AAGUID: "00000000-0000-0000-0000-000000000001",
+			ChallengeHash: hashOf("c"), ChallengeExpiresAt: until,
+		},
+		PasskeyRemoved{PasskeyID: "p-1", OwnerID: "owner-1"},
+		OwnerSignedIn{
+			OwnerID: "owner-1", PasskeyID: "p-1", SessionID: "session-1", ExpiresAt: until, SignCount: 2, BackedUp: true,
+			ChallengeHash: hashOf("c"), ChallengeExpiresAt: &until,
+		},
 	}
 }
 

@@ -3,7 +3,6 @@ package domain
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -68,11 +67,13 @@ type Registry struct {
 	registered bool
 	active     bool
 	createdAt  time.Time
-	owners     []string
+	owners     []Owner
 	policy     Policy
 
-	tokens map[Hash]loginToken
-	ended  map[string]time.Time // sessions ended early → when they would have
+	passkeys   map[string]Passkey
+	challenges map[Hash]time.Time // answered → when they would have expired
+	tokens     map[Hash]loginToken
+	ended      map[string]time.Time // sessions ended early → when they would have
 
 	services map[string]Service
 	keys     map[string]ServiceKey
@@ -91,15 +92,17 @@ type loginToken struct {
 // NewRegistry is the state of a registry boundary with no commits.
 func NewRegistry(namespace string) *Registry {
 	return &Registry{
-		namespace: namespace,
-		policy:    DefaultPolicy(),
-		tokens:    map[Hash]loginToken{},
-		ended:     map[string]time.Time{},
-		services:  map[string]Service{},
-		keys:      map[string]ServiceKey{},
-		managers:  map[string]ManagementKey{},
-		webhooks:  map[string]Webhook{},
-		answers:   newAnswers(),
+		namespace:  namespace,
+		policy:     DefaultPolicy(),
+		passkeys:   map[string]Passkey{},
+		challenges: map[Hash]time.Time{},
+		tokens:     map[Hash]loginToken{},
+		ended:      map[string]time.Time{},
+		services:   map[string]Service{},
+		keys:       map[string]ServiceKey{},
+		managers:   map[string]ManagementKey{},
+		webhooks:   map[string]Webhook{},
+		answers:    newAnswers(),
 	}
 }
 
@@ -118,6 +121,7 @@ func (r *Registry) Apply(c *Commit) error {
 	r.answers.record(c)
 	maps.DeleteFunc(r.tokens, func(_ Hash, t loginToken) bool { return c.Time.After(t.expiresAt) })
 	maps.DeleteFunc(r.ended, func(_ string, end time.Time) bool { return c.Time.After(end) })
+	maps.DeleteFunc(r.challenges, func(_ Hash, end time.Time) bool { return c.Time.After(end) })
 	return nil
 }
 
@@ -127,7 +131,7 @@ func (r *Registry) evolve(p Payload, at time.Time) error {
 	}
 	switch p := p.(type) {
 	case NamespaceRegistered:
-		r.registered, r.active, r.createdAt, r.owners = true, true, at, []string{p.OwnerID}
+		r.registered, r.active, r.createdAt, r.owners = true, true, at, []Owner{{p.OwnerID, at}}
 	case NamespaceDeactivated:
 		r.active = false
 	case NamespaceActivated:
@@ -212,6 +216,11 @@ func remove[T any](m map[string]T, id string) error {
 	return nil
 }
 
+// Remembers reports whether the caller's idempotency key was used for a command here.
+func (r *Registry) Remembers(ref CommandRef, now time.Time) bool {
+	return r.answers.remembers(ref, now)
+}
+
 // Version is the version of the last commit applied.
 func (r *Registry) Version() uint64 { return r.version }
 
@@ -232,17 +241,6 @@ func (r *Registry) Policy() Policy { return r.policy }
 func (r *Registry) Terms() Terms {
 	return Terms{RegistryVersion: r.version, Active: r.Active(), Policy: r.policy}
 }
-
-// Owner is the namespace's first owner.
-func (r *Registry) Owner() string {
-	if len(r.owners) == 0 {
-		return ""
-	}
-	return r.owners[0]
-}
-
-// HasOwner reports whether the person is an owner of the namespace.
-func (r *Registry) HasOwner(ownerID string) bool { return slices.Contains(r.owners, ownerID) }
 
 // SessionEnded reports whether a session was ended before its time.
 func (r *Registry) SessionEnded(sessionID string) bool {

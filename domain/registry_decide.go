@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -119,12 +118,6 @@ func (CreateManagementKey) registryCommand()     {}
 func (DeactivateManagementKey) registryCommand() {}
 func (DeleteManagementKey) registryCommand()     {}
 
-// RegistryAnswer says what a registry command was about.
-type RegistryAnswer struct {
-	ID      string `json:"id"`
-	OwnerID string `json:"owner_id,omitempty"`
-}
-
 // RegistryDecision is the outcome of a command. Without payloads there is nothing to
 // record: it is so already.
 type RegistryDecision struct {
@@ -136,14 +129,24 @@ type RegistryDecision struct {
 // changes nothing.
 func (r *Registry) Decide(cmd RegistryCommand, ref CommandRef, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
 	if answer, err := r.answers.recall(ref, now); err != nil || answer != nil {
-		var d RegistryDecision
-		if err == nil {
-			err = json.Unmarshal(answer, &d.Answer)
+		if err != nil {
+			return RegistryDecision{}, err
 		}
-		return d, err
+		return r.recalled(cmd, answer, now)
 	}
-	if c, ok := cmd.(RegisterNamespace); ok {
-		return r.register(c)
+	d, err := r.decide(cmd, limits, now)
+	if err != nil {
+		return RegistryDecision{}, err
+	}
+	return r.answered(cmd, d, now)
+}
+
+func (r *Registry) decide(cmd RegistryCommand, limits OwnerLimits, now time.Time) (RegistryDecision, error) {
+	switch cmd := cmd.(type) {
+	case RegisterNamespace:
+		return r.register(cmd)
+	case SignUp:
+		return r.signUp(cmd, now)
 	}
 	if !r.registered {
 		return RegistryDecision{}, Errorf(CodeNotFound, "There is no namespace %s.", r.namespace)
@@ -220,19 +223,32 @@ func limitConflict(what string, n int) error {
 // a namespace of that name could never be resolved.
 var reservedNamespaces = []string{"claims"}
 
-func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
-	if !ValidNamespace(r.namespace) || CanonicalNamespace(r.namespace) != r.namespace {
-		var v Violations
-		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
-		return RegistryDecision{}, v.Err()
-	}
-	if slices.Contains(reservedNamespaces, r.namespace) {
-		var v Violations
-		v.Add("namespace", "is a name that the API uses itself")
-		return RegistryDecision{}, v.Err()
+// free refuses a name that no namespace can be registered under, or that one has.
+func (r *Registry) free() error {
+	if err := CheckNewNamespace(r.namespace); err != nil {
+		return err
 	}
 	if r.registered {
-		return RegistryDecision{}, Errorf(CodeConflict, "The namespace %s is registered already.", r.namespace)
+		return Errorf(CodeConflict, "The namespace %s is registered already.", r.namespace)
+	}
+	return nil
+}
+
+// CheckNewNamespace reports why a name can be no new namespace's.
+func CheckNewNamespace(name string) error {
+	var v Violations
+	switch {
+	case !ValidNamespace(name) || CanonicalNamespace(name) != name:
+		v.Add("namespace", "must have 3 to 64 lower-case letters, digits and hyphens, the first and last not a hyphen")
+	case slices.Contains(reservedNamespaces, name):
+		v.Add("namespace", "is a name that the API uses itself")
+	}
+	return v.Err()
+}
+
+func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
+	if err := r.free(); err != nil {
+		return RegistryDecision{}, err
 	}
 	return RegistryDecision{
 		Payloads: []Payload{

@@ -102,6 +102,37 @@ func (m *registryMachine) webhookCommand(t *rapid.T) {
 	}).Draw(t, "command"))
 }
 
+func (m *registryMachine) ownerCommand(t *rapid.T) {
+	owner := rapid.SampledFrom([]string{"owner-1", "owner-2", "owner-3"}).Draw(t, "owner")
+	passkey := m.some(t, present(m.live.passkeys), "p-")
+	add, in := addPasskey(owner, m.next("p-")), signIn(owner, passkey, rapid.Uint32Range(0, 3).Draw(t, "count"))
+	// Challenges come again; they end sooner or later.
+	challenge := Challenge{hashOf(rapid.SampledFrom([]string{"c1", "c2", "c3", "c4"}).Draw(t, "challenge")), m.now.Add(time.Minute)}
+	add.Challenge, in.Challenge = challenge, challenge
+	m.step(t, rapid.SampledFrom([]RegistryCommand{
+		AddOwner{owner, LoginToken{hashOf(m.next("o")), m.now.Add(15 * time.Minute)}},
+		RemoveOwner{owner},
+		add, add,
+		RemovePasskey{owner, passkey},
+		in, in,
+		SignUp{add, Session{"s", m.now.Add(time.Hour)}},
+	}).Draw(t, "command"))
+}
+
+// checkOwners holds the owners to what they have.
+func (m *registryMachine) checkOwners(t *rapid.T) {
+	if n := len(m.live.owners); m.live.registered && (n == 0 || n > MaxOwners) {
+		t.Fatalf("%d owners", n)
+	}
+	ids := map[string]bool{}
+	for _, k := range m.live.passkeys {
+		if ids[string(k.CredentialID)] || !m.live.HasOwner(k.OwnerID) {
+			t.Fatalf("passkey %s is there twice, or of nobody", k.ID)
+		}
+		ids[string(k.CredentialID)] = true
+	}
+}
+
 // check holds the registry to its limits and its names.
 func (m *registryMachine) check(t *rapid.T) {
 	slugs, active, webhooks, managers := map[string]bool{}, map[string]int{}, map[string]int{}, 0
@@ -141,6 +172,7 @@ func (m *registryMachine) check(t *rapid.T) {
 	if err := m.live.Policy().Validate(); err != nil {
 		t.Fatal(err)
 	}
+	m.checkOwners(t)
 }
 
 func TestRegistryProperties(t *testing.T) {
@@ -152,6 +184,7 @@ func TestRegistryProperties(t *testing.T) {
 			"service":   m.serviceCommand,
 			"key":       m.keyCommand,
 			"webhook":   m.webhookCommand,
+			"owner":     m.ownerCommand,
 			"wait":      func(t *rapid.T) { m.after(someWait.Draw(t, "wait")) },
 			"":          m.check,
 		}

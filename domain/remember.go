@@ -86,9 +86,17 @@ func (a *answers) recall(cmd CommandRef, now time.Time) (json.RawMessage, error)
 	}
 	before := a.refs[key]
 	if before.Name != cmd.Name || before.Request != cmd.Request {
-		return nil, Errorf(CodeIdempotencyMismatch, "This Idempotency-Key was used for another request within the last 24 hours.")
+		return nil, ErrIdempotencyMismatch
 	}
 	return before.Answer, nil
+}
+
+// ErrIdempotencyMismatch refuses another request under a key that was used.
+var ErrIdempotencyMismatch = Errorf(CodeIdempotencyMismatch, "This Idempotency-Key was used for another request within the last 24 hours.")
+
+// remembers reports whether the caller used the key.
+func (a *answers) remembers(ref CommandRef, now time.Time) bool {
+	return a.has(joinKey(ref.Caller, ref.Key), now)
 }
 
 // dueAt is one wait for the end of a claim's state. It is stale once the claim has

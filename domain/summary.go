@@ -21,6 +21,9 @@ func Summary(by Actor, namespace string, p Payload) string {
 	if s := serviceSummary(by, namespace, p); s != "" {
 		return s
 	}
+	if s := ownerSummary(by, namespace, p); s != "" {
+		return s
+	}
 	return unreadSummary(by, p.EventType())
 }
 
@@ -113,6 +116,23 @@ func namespaceSummary(by Actor, namespace string, p Payload) string {
 		return fmt.Sprintf("%s deactivated management key %s.", who, p.KeyID)
 	case ManagementKeyDeleted:
 		return fmt.Sprintf("%s deleted management key %s.", who, p.KeyID)
+	}
+	return ""
+}
+
+func ownerSummary(by Actor, namespace string, p Payload) string {
+	who := by.subject()
+	switch p := p.(type) {
+	case OwnerAdded:
+		return fmt.Sprintf("%s made %s an owner of namespace %s.", who, p.OwnerID, namespace)
+	case OwnerRemoved:
+		return fmt.Sprintf("%s removed owner %s of namespace %s, with his sessions, passkeys and login links.", who, p.OwnerID, namespace)
+	case PasskeyAdded:
+		return fmt.Sprintf("%s added passkey %s, named %q, for owner %s.", who, p.PasskeyID, p.Name, p.OwnerID)
+	case PasskeyRemoved:
+		return fmt.Sprintf("%s removed passkey %s of owner %s.", who, p.PasskeyID, p.OwnerID)
+	case OwnerSignedIn:
+		return fmt.Sprintf("Owner %s signed in with passkey %s, for session %s until %s.", p.OwnerID, p.PasskeyID, p.SessionID, moment(p.ExpiresAt))
 	}
 	return ""
 }

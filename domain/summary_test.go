@@ -49,6 +49,13 @@ var summaries = map[EventType]struct {
 		`Owner owner-1 gave webhook w-1 of service 6f1c a new secret; the one before signs too until 2026-03-02T12:00:00Z.`},
 	WebhookUpdatedType: {Actor{Kind: ActorRelay}, `The webhook relay activated webhook w-1 of service 6f1c, because "back".`},
 	WebhookDeletedType: {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 deleted webhook w-1 of service 6f1c.`},
+	OwnerAddedType:     {Actor{Kind: ActorOperator}, `The operator made owner-2 an owner of namespace acme.`},
+	OwnerRemovedType: {Actor{Kind: ActorOperator},
+		`The operator removed owner owner-2 of namespace acme, with his sessions, passkeys and login links.`},
+	PasskeyAddedType:   {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 added passkey p-1, named "phone", for owner owner-1.`},
+	PasskeyRemovedType: {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 removed passkey p-1 of owner owner-1.`},
+	OwnerSignedInType: {Actor{Kind: ActorOwner, ID: "owner-1"},
+		`Owner owner-1 signed in with passkey p-1, for session session-1 until 2026-03-02T12:00:00Z.`},
 }
 
 func TestSummary(t *testing.T) {
@@ -124,7 +131,7 @@ func TestSummaryOfWhatCannotBeRead(t *testing.T) {
 
 // A summary needs none of what the history leaves out, and shows none of it.
 func TestSummaryWithoutSecrets(t *testing.T) {
-	secret := []string{"token_hash", "key_hash", "secret", "auth_value"}
+	secret := []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 	for _, p := range currentEvents() {
 		data, err := json.Marshal(p)
 		if err != nil {

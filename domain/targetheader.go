@@ -35,42 +35,46 @@ var reservedAuthHeaderPrefixes = []string{
 // CheckAuthHeader refuses, with CodeInvalidRequest, a header that a webhook's owner
 // may not add to deliveries. Two empty strings mean that there is none.
 func CheckAuthHeader(name, value string) error {
-	field, reason := authHeaderRefusal(name, value)
-	if reason == "" {
-		return nil
+	var v Violations
+	if reason := authNameRefusal(name, value); reason != "" {
+		v.Add("auth_header", reason)
 	}
-	return &Error{
-		Code:    CodeInvalidRequest,
-		Message: "the webhook's authentication header is not valid",
-		Details: []FieldError{{Field: field, Message: reason}},
+	if reason := authValueRefusal(name, value); reason != "" {
+		v.Add("auth_value", reason)
 	}
+	return v.Err()
 }
 
-// authHeaderRefusal never repeats the value, which is a secret.
-func authHeaderRefusal(name, value string) (field, reason string) {
-	const nameField, valueField = "auth_header", "auth_value"
+func authNameRefusal(name, value string) string {
 	lower := strings.ToLower(name)
 	switch {
 	case name == "" && value == "":
-		return "", ""
+		return ""
 	case name == "":
-		return nameField, "is required with auth_value"
-	case value == "":
-		return valueField, "is required with auth_header"
+		return "is required with auth_value"
 	case len(name) > maxAuthHeader:
-		return nameField, "must have at most 128 characters"
+		return "must have at most 128 characters"
 	case strings.ContainsFunc(name, notTokenCharacter):
-		return nameField, "is not a header name"
+		return "is not a header name"
 	case slices.Contains(reservedAuthHeaders, lower) || hasReservedPrefix(lower):
-		return nameField, "is reserved"
-	case len(value) > maxAuthValue:
-		return valueField, "must have at most 4096 characters"
-	case strings.ContainsFunc(value, notFieldCharacter):
-		return valueField, "must be ASCII without control characters"
-	case strings.Trim(value, " \t") != value:
-		return valueField, "must not begin or end with a space"
+		return "is reserved"
 	}
-	return "", ""
+	return ""
+}
+
+// authValueRefusal never repeats the value, which is a secret.
+func authValueRefusal(name, value string) string {
+	switch {
+	case value == "" && name != "":
+		return "is required with auth_header"
+	case len(value) > maxAuthValue:
+		return "must have at most 4096 characters"
+	case strings.ContainsFunc(value, notFieldCharacter):
+		return "must be ASCII without control characters"
+	case strings.Trim(value, " \t") != value:
+		return "must not begin or end with a space"
+	}
+	return ""
 }
 
 func hasReservedPrefix(name string) bool {

@@ -84,7 +84,7 @@ func (r *Registry) decideWebhook(cmd RegistryCommand, now time.Time) (RegistryDe
 		}
 		return record(w.ID, WebhookDeleted{w.ID, w.ServiceID})
 	}
-	return RegistryDecision{}, unknownCommand(cmd)
+	return r.decideOwner(cmd, now)
 }
 
 func (r *Registry) webhookOf(id, serviceID string) (Webhook, error) {
@@ -151,7 +151,7 @@ func (r *Registry) evolveWebhook(p Payload, at time.Time) error {
 	case WebhookDeleted:
 		return remove(r.webhooks, p.WebhookID)
 	}
-	return doesNotBelong(p)
+	return r.evolveOwner(p, at)
 }
 
 // stillSigning are the ends that are yet to come, in a list of its own.

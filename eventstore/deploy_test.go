@@ -72,7 +72,9 @@ func TestDeployedPermissions(t *testing.T) {
 	}
 	head := mayAppendAndRead(t, ctx, log)
 	mayUseBuckets(t, ctx, log)
-	mayNotDestroy(t, ctx, app, head)
+	mayPublishHeads(t, ctx, log)
+	mayNotDestroy(t, ctx, app, eventstore.StreamName, head.Position)
+	mayNotDestroy(t, ctx, app, eventstore.HeadsStreamName, 1)
 	mayNotHaveDestroyed(t, ctx, admin, app)
 }
 
@@ -127,15 +129,27 @@ func mayUseBuckets(t *testing.T, ctx context.Context, log *eventstore.Stream) {
 	}
 }
 
-// mayNotDestroy tries everything that takes away from the record, or makes room for
-// it: the server must not even answer.
-func mayNotDestroy(t *testing.T, ctx context.Context, app *nats.Conn, head eventstore.Head) {
+func mayPublishHeads(t *testing.T, ctx context.Context, log *eventstore.Stream) {
+	t.Helper()
+	heads := log.Heads()
+	head, err := heads.Append(ctx, eventstore.StoredHead{}, logtest.Head(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last, err := heads.Last(ctx); err != nil || last.Sequence != head.Sequence {
+		t.Errorf("the last head: %+v, %v", last, err)
+	}
+}
+
+// mayNotDestroy tries everything that takes away from a stream of the record, or makes
+// room for it: the server must not even answer.
+func mayNotDestroy(t *testing.T, ctx context.Context, app *nats.Conn, name string, message uint64) {
 	t.Helper()
 	js, err := jetstream.New(app)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.Stream(ctx, eventstore.StreamName)
+	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,10 +161,10 @@ func mayNotDestroy(t *testing.T, ctx context.Context, app *nats.Conn, head event
 			_, err := js.UpdateStream(ctx, cfg)
 			return err
 		},
-		"delete":                  func(ctx context.Context) error { return js.DeleteStream(ctx, eventstore.StreamName) },
+		"delete":                  func(ctx context.Context) error { return js.DeleteStream(ctx, name) },
 		"purge":                   func(ctx context.Context) error { return stream.Purge(ctx) },
-		"delete a message":        func(ctx context.Context) error { return stream.DeleteMsg(ctx, head.Position) },
-		"erase a message":         func(ctx context.Context) error { return stream.SecureDeleteMsg(ctx, head.Position) },
+		"delete a message":        func(ctx context.Context) error { return stream.DeleteMsg(ctx, message) },
+		"erase a message":         func(ctx context.Context) error { return stream.SecureDeleteMsg(ctx, message) },
 		"delete a bucket":         func(ctx context.Context) error { return js.DeleteKeyValue(ctx, "owners") },
 		"create a stream":         func(ctx context.Context) error { return create(ctx, js, "OTHER", "other") },
 		"create one on a subject": func(ctx context.Context) error { return create(ctx, js, "OTHER", "ledger.more.>") },

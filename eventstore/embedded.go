@@ -137,6 +137,10 @@ var destructive = []string{
 	"$JS.API.STREAM.DELETE." + StreamName,
 	"$JS.API.STREAM.PURGE." + StreamName,
 	"$JS.API.STREAM.MSG.DELETE." + StreamName,
+	"$JS.API.STREAM.UPDATE." + HeadsStreamName,
+	"$JS.API.STREAM.DELETE." + HeadsStreamName,
+	"$JS.API.STREAM.PURGE." + HeadsStreamName,
+	"$JS.API.STREAM.MSG.DELETE." + HeadsStreamName,
 }
 
 // Dir is where the store is.

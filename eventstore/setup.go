@@ -108,10 +108,11 @@ func allConfigs(replicas int) []jetstream.StreamConfig {
 		ledgerConfig(replicas),
 		bucketConfig(ownersBucket, "E-mail addresses and names of owners. Erasable.", profileRevisions, replicas),
 		bucketConfig(usageBucket, "When keys were last used.", 1, replicas),
+		headsConfig(replicas),
 	}
 }
 
-// Create makes the stream and the buckets beside it where they are missing. It
+// Create makes the streams and the buckets beside them where they are missing. It
 // leaves those that exist as they are: changing a stream can drop what it holds,
 // so that is never done here. Creating is an operator's act, with credentials
 // that the ledger itself does without; what exists but differs is Open's to
@@ -136,7 +137,7 @@ func Create(ctx context.Context, nc *nats.Conn, replicas int) error {
 	return nil
 }
 
-// ErrNotSetUp means that the stream or a bucket is missing.
+// ErrNotSetUp means that a stream or a bucket is missing.
 var ErrNotSetUp = errors.New("the ledger is not set up here")
 
 // ConfigError means that a stream is not configured as this program would create

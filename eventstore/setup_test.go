@@ -183,3 +183,38 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("got %q, want %q", err, want)
 	}
 }
+
+// A deployment that was set up before there were signed heads lacks their stream alone.
+// Open names it, and Create adds it and leaves the rest as it is.
+func TestHeadsAreAddedToALedgerThatExists(t *testing.T) {
+	nc := embeddedConn(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cfg := range allConfigs(1) {
+		if cfg.Name == HeadsStreamName {
+			continue
+		}
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(t.Context(), nc, 1, quiet()); !errors.Is(err, ErrNotSetUp) || !strings.Contains(err.Error(), HeadsStreamName) {
+		t.Errorf("open: %v, want ErrNotSetUp that names %s", err, HeadsStreamName)
+	}
+	if err := Create(t.Context(), nc, 1); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), nc, 1, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is no head, as nothing here publishes it, is not taken for one.
+	if _, err := nc.RequestWithContext(t.Context(), headsSubject, []byte("no head")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Heads().Last(t.Context()); err == nil || errors.Is(err, ErrUnavailable) {
+		t.Errorf("the last head: %v", err)
+	}
+}

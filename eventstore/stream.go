@@ -33,7 +33,8 @@ type Stream struct {
 	link   *link
 	js     jetstream.JetStream
 	group  *group
-	steps  chan struct{} // as many as may settle at the same time
+	steps  chan struct{}          // as many as may settle at the same time
+	config jetstream.StreamConfig // that the stream must have
 	logger *slog.Logger
 
 	profiles *Profiles
@@ -57,9 +58,12 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{nc: nc, link: newLink(nc), js: js, steps: make(chan struct{}, maxSteps), logger: logger}
+	s := &Stream{
+		nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas),
+		steps: make(chan struct{}, maxSteps), logger: logger,
+	}
 	s.group = newGroup(paceOf(replicas), s.send)
-	streams := make([]jetstream.Stream, 0, 3)
+	var streams []jetstream.Stream
 	for _, cfg := range allConfigs(replicas) {
 		stream, err := openStream(ctx, s.link, js, cfg)
 		if err != nil {
@@ -170,15 +174,20 @@ func (s *Stream) attemptGet(ctx context.Context, req getRequest) (msg storedMess
 	return msg, err
 }
 
-// request makes one attempt. Only the leader answers it, and only from what is
-// stored for good: a single server holds the lock of its store until the disk has
-// the message, and a replicated one applies a message after a quorum has it.
+// request makes one attempt.
 func (s *Stream) request(ctx context.Context, req getRequest) (storedMessage, error) {
+	return s.requestFrom(ctx, StreamName, req)
+}
+
+// requestFrom makes one attempt at any stream. Only the leader answers it, and only
+// from what is stored for good: a single server holds the lock of its store until the
+// disk has the message, and a replicated one applies a message after a quorum has it.
+func (s *Stream) requestFrom(ctx context.Context, stream string, req getRequest) (storedMessage, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return storedMessage{}, err
 	}
-	answer, err := s.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+StreamName, body)
+	answer, err := s.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
 		return storedMessage{}, err
 	}
@@ -198,15 +207,60 @@ func (s *Stream) request(ctx context.Context, req getRequest) (storedMessage, er
 	return resp.Message, nil
 }
 
+// UnreadableError means that this program cannot read what stands at a position: it is
+// damaged, or was written by a newer program. No reader may go on behind it.
+type UnreadableError struct {
+	Position uint64
+	Err      error
+}
+
+func (e *UnreadableError) Error() string { return fmt.Sprintf("position %d: %v", e.Position, e.Err) }
+
+// Unwrap returns the cause.
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
 // decode turns a stored message into a Record, and checks that it stands where it
 // says that it belongs.
 func decode(subject string, position uint64, stored []byte) (Record, error) {
 	commit, err := domain.DecodeCommit(stored)
 	if err != nil {
-		return Record{}, fmt.Errorf("position %d: %w", position, err)
+		return Record{}, &UnreadableError{position, err}
 	}
 	if s := Subject(commit.Boundary()); s != subject {
-		return Record{}, fmt.Errorf("position %d: a commit of %s stands on %s", position, s, subject)
+		return Record{}, &UnreadableError{position, fmt.Errorf("a commit of %s stands on %s", s, subject)}
 	}
 	return Record{Position: position, Stored: stored, Hash: domain.HashOf(stored), Commit: commit}, nil
+}
+
+// Whole asks the leader whether the stream is configured as Create would configure it,
+// and holds every position from the first to the last. The error is a *BrokenError or a
+// *ConfigError where not.
+func (s *Stream) Whole(ctx context.Context) error {
+	var info *jetstream.StreamInfo
+	err := s.link.retry(ctx, func(ctx context.Context) error {
+		stream, err := s.js.Stream(ctx, StreamName)
+		if err == nil {
+			info = stream.CachedInfo()
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return &BrokenError{0, "the stream " + StreamName + " is gone"}
+	case err != nil:
+		return unavailable(err)
+	}
+	if err := checkConfig(info.Config, s.config); err != nil {
+		return err
+	}
+	state := info.State
+	switch held := state.LastSeq - state.FirstSeq + 1; {
+	case state.LastSeq == 0:
+		return nil
+	case state.FirstSeq != 1:
+		return &BrokenError{1, fmt.Sprintf("it begins at position %d", state.FirstSeq)}
+	case state.NumDeleted > 0 || state.Msgs != held:
+		return &BrokenError{0, fmt.Sprintf("it holds %d commits between the positions %d and %d", state.Msgs, state.FirstSeq, state.LastSeq)}
+	}
+	return nil
 }

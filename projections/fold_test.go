@@ -152,6 +152,8 @@ func (f *fold) registryEvent(name string, at time.Time, p domain.Payload) {
 	switch p := p.(type) {
 	case domain.NamespaceRegistered:
 		f.namespaces[name] = &Namespace{Name: name, DID: "did:sigilum:" + name, Owner: p.OwnerID, CreatedAt: at, Active: true, Policy: domain.DefaultPolicy()}
+	case domain.OwnerRemoved:
+		f.namespaces[name].Owner = p.FirstOwnerID
 	case domain.NamespaceDeactivated:
 		f.namespaces[name].Active = false
 	case domain.NamespaceActivated:

@@ -14,9 +14,9 @@ var historyColumns = []string{
 	"actor_kind", "actor_id", "actor_agent", "time", "commit_id", "commit_version", "prev", "hash", "data",
 }
 
-// secretFields are the fields of the registry's events that hold hashes of tokens and
-// keys, and sealed secrets. The history is read by people who need none of them.
-var secretFields = []string{"token_hash", "key_hash", "secret", "auth_value"}
+// secretFields are the fields of the registry's events that hold hashes of tokens, keys
+// and challenges, and sealed secrets. The history is read by people who need none of them.
+var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 
 // storedEvents are the parts of a commit that must be kept as they were recorded,
 // before events of old schema versions are brought up to the current one.

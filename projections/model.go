@@ -16,6 +16,7 @@ const (
 	ServicesModel   = "services"   // services, keys and webhooks of the owners
 	FeedModel       = "feed"       // the approved set of each service
 	HistoryModel    = "history"    // every event as it was recorded
+	ChainModel      = "chain"      // the running hash over all commits
 )
 
 // Model is one read model: tables, and how commits change them.
@@ -39,6 +40,7 @@ var models = []Model{
 	{Name: ServicesModel, Version: 1, tables: statement("services/schema.sql"), apply: applyServices},
 	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed(feedKept)},
 	{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), apply: applyHistory},
+	{Name: ChainModel, Version: 1, tables: statement("chain/schema.sql"), apply: applyChain},
 }
 
 // Models lists the read models.

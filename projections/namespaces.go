@@ -71,9 +71,9 @@ func (f *namespacesFold) load(ctx context.Context, t *target, records []eventsto
 		}
 	}
 	var r namespaceRow
-	scan := []any{&r.name, &r.active, &r.policy, &r.approved}
+	scan := []any{&r.name, &r.owner, &r.active, &r.policy, &r.approved}
 	err := t.load(ctx, namespacesLoadSQL, []any{names}, scan, func() error {
-		*f.rows[r.name] = namespaceRow{name: r.name, active: r.active, policy: r.policy, approved: r.approved, stored: true}
+		*f.rows[r.name] = namespaceRow{name: r.name, owner: r.owner, active: r.active, policy: r.policy, approved: r.approved, stored: true}
 		return nil
 	})
 	ids := claimIDs(records)
@@ -119,6 +119,8 @@ func (f *namespacesFold) applyRegistry(rec eventstore.Record, p domain.Payload) 
 		r.active = false
 	case domain.NamespaceActivated:
 		r.active = true
+	case domain.OwnerRemoved:
+		r.owner = p.FirstOwnerID
 	case domain.PolicyChanged:
 		policy, err := json.Marshal(p.Policy)
 		if err != nil {
@@ -167,7 +169,7 @@ func (f *namespacesFold) store(ctx context.Context, t *target) error {
 	var added, approved [][]any
 	for _, r := range f.touched {
 		if r.stored {
-			t.queueOne("namespace "+r.name, namespacesUpdateSQL, r.name, r.active, r.policy, r.approved)
+			t.queueOne("namespace "+r.name, namespacesUpdateSQL, r.name, r.owner, r.active, r.policy, r.approved)
 		} else {
 			added = append(added, []any{r.name, r.owner, r.createdAt, r.active, r.policy, r.approved})
 		}

@@ -42,3 +42,13 @@ func (ps *Projectors) Status() []Status {
 	}
 	return all
 }
+
+// Active reports whether the active projector of a model is one of these.
+func (ps *Projectors) Active(model string) bool {
+	for _, p := range ps.all {
+		if p.model.Name == model {
+			return p.Status().Active
+		}
+	}
+	return false
+}

@@ -60,7 +60,7 @@ func TestSetupLeavesOthersAlone(t *testing.T) {
 	}
 	var schemas string
 	err := pool.QueryRow(ctx, `SELECT string_agg(schema_name, ' ' ORDER BY schema_name) FROM projections.generations`).Scan(&schemas)
-	if want := "model_claims_v1_g1 model_feed_v1_g2 model_history_v1_g1 model_namespaces_v1_g1 model_services_v1_g1"; err != nil || schemas != want {
+	if want := "model_chain_v1_g1 model_claims_v1_g1 model_feed_v1_g2 model_history_v1_g1 model_namespaces_v1_g1 model_services_v1_g1"; err != nil || schemas != want {
 		t.Errorf("%s, %v", schemas, err)
 	}
 }

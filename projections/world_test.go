@@ -97,6 +97,8 @@ func (w *world) step() {
 		w.decideClaim()
 	case n < 82:
 		w.policy()
+	case n < 84:
+		w.owners()
 	case n < 88:
 		name, _ := pick(w, w.names)
 		if w.registries[name].Active() && w.rand.IntN(2) == 0 {
@@ -186,6 +188,16 @@ func (w *world) policy() {
 		change.ServiceIDs = &[]string{s.service}
 	}
 	w.registry(name, change)
+}
+
+// owners come, and the one of longest standing goes.
+func (w *world) owners() {
+	name, _ := pick(w, w.names)
+	if r := w.registries[name]; w.rand.IntN(2) == 0 {
+		w.registry(name, domain.RemoveOwner{OwnerID: r.Owner()})
+	} else {
+		w.registry(name, domain.AddOwner{OwnerID: "owner-" + w.id(), Token: domain.LoginToken{Hash: w.hash(), ExpiresAt: w.now.Add(time.Hour)}})
+	}
 }
 
 // manage changes services, keys and webhooks.

@@ -54,11 +54,20 @@ func (r *Deliveries) Ask(ctx context.Context, q Request) (id string, err error) 
 		if repeated, err := q.repeated(ctx, tx); repeated || err != nil {
 			return err
 		}
-		if err := q.possible(ctx, tx); err != nil {
-			return err
+		added, refusal := false, q.possible(ctx, tx)
+		if refusal == nil {
+			tag, err := tx.Exec(ctx, askSQL, q.ID, q.WebhookID, q.Kind, q.Fingerprint, q.DeliveryID, q.FromPosition, q.FromTime)
+			if err != nil {
+				return err
+			}
+			added = tag.RowsAffected() > 0
 		}
-		if _, err := tx.Exec(ctx, askSQL, q.ID, q.WebhookID, q.Kind, q.Fingerprint, q.DeliveryID, q.FromPosition, q.FromTime); err != nil {
-			return err
+		if !added {
+			// One with the same id may have come in between, which is what is in the way.
+			if repeated, err := q.repeated(ctx, tx); repeated || err != nil {
+				return err
+			}
+			return refusal
 		}
 		_, err := tx.Exec(ctx, notifySQL, channelTasks)
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,6 +123,44 @@ func (w *world) refused(q webhookrelay.Request, code domain.Code) {
 	w.t.Helper()
 	if _, err := w.ask(q); domain.ErrorCode(err) != code {
 		w.t.Errorf("%s of %q: %v, want %s", q.Kind, q.DeliveryID, err, code)
+	}
+}
+
+// Of two requests at once under one id, the second is the first again, or another.
+func TestAskAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.webhook("hook", "svc", "https://example.com")
+	for i := range 20 {
+		for _, same := range []bool{true, false} {
+			var asking sync.WaitGroup
+			start := make(chan struct{})
+			errs := make([]error, 2)
+			for n := range errs {
+				q := webhookrelay.Request{ID: fmt.Sprint(i, same), Kind: webhookrelay.RequestPing, Fingerprint: []byte("same")}
+				if !same {
+					q.Fingerprint = []byte{byte(n)}
+				}
+				asking.Go(func() {
+					<-start
+					_, errs[n] = w.ask(q)
+				})
+			}
+			close(start)
+			asking.Wait()
+			refused := 0
+			for _, err := range errs {
+				switch domain.ErrorCode(err) {
+				case "":
+				case domain.CodeIdempotencyMismatch:
+					refused++
+				default:
+					t.Error(err)
+				}
+			}
+			if same && refused != 0 || !same && refused != 1 {
+				t.Errorf("the same: %t, and %d were refused", same, refused)
+			}
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type Directory struct {
 	namespaces map[string]*boundary[*domain.Registry]
 	keys       map[domain.Hash]keyRef // never removed from: what it points at is looked up
 	services   map[string]string      // service id → namespace; keeps deleted ones
+	owners     map[string]string      // owner id → namespace; keeps removed ones
 }
 
 type keyRef struct {
@@ -30,6 +31,7 @@ func newDirectory(log eventstore.Log) *Directory {
 		namespaces: map[string]*boundary[*domain.Registry]{},
 		keys:       map[domain.Hash]keyRef{},
 		services:   map[string]string{},
+		owners:     map[string]string{},
 	}
 }
 
@@ -42,6 +44,10 @@ func (d *Directory) follow(r eventstore.Record) error {
 	b.follow(r)
 	for _, e := range r.Commit.Events {
 		switch p := e.Payload.(type) {
+		case domain.NamespaceRegistered:
+			d.owners[p.OwnerID] = r.Commit.Namespace
+		case domain.OwnerAdded:
+			d.owners[p.OwnerID] = r.Commit.Namespace
 		case domain.ServiceCreated:
 			d.services[p.ServiceID] = r.Commit.Namespace
 		case domain.ServiceKeyCreated:
@@ -168,6 +174,14 @@ func (d *Directory) Service(serviceID string) (namespace string, s domain.Servic
 	d.mu.RUnlock()
 	d.View(namespace, func(r *domain.Registry) { s, ok = r.Service(serviceID) })
 	return namespace, s, ok
+}
+
+// NamespaceOf is the namespace that somebody is an owner of, or was.
+func (d *Directory) NamespaceOf(ownerID string) (string, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	namespace, ok := d.owners[ownerID]
+	return namespace, ok
 }
 
 // Active reports whether a namespace is registered and not deactivated.

@@ -35,6 +35,7 @@ const (
 // Config is what an Executor needs.
 type Config struct {
 	Log     eventstore.Log
+	Fence   *eventstore.Fence // nil: none; closed, nothing is appended
 	Limits  domain.OwnerLimits
 	Now     func() time.Time
 	NewID   func() string // ULIDs
@@ -49,6 +50,7 @@ type Executor struct {
 	directory *Directory
 	claims    *lru.Cache[string, *boundary[*domain.Claims]]
 	claimsMu  sync.Mutex // so that a boundary is loaded once
+	keys      *usedKeys
 
 	position  atomic.Uint64 // followed up to here
 	confirmed atomic.Int64  // Unix nanoseconds of the last contact with the log's end
@@ -62,7 +64,7 @@ func NewExecutor(c Config) *Executor {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache}
+	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache, keys: newUsedKeys()}
 }
 
 // Directory is the registries of all namespaces.
@@ -95,6 +97,11 @@ type Result struct {
 // Claims executes a command on a namespace's claims.
 func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
 	var answer domain.ClaimAnswer
+	release, err := x.begin(ctx, domain.ClaimsOf(namespace), meta)
+	if err != nil {
+		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
+	}
+	defer release()
 	result, err := confirmed(ctx, func() (*boundary[*domain.Claims], decision) {
 		b, err := x.claimsOf(ctx, namespace)
 		if err == nil {
@@ -167,6 +174,11 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 // Registry executes a command on a namespace's registry.
 func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.RegistryCommand, meta Meta) (domain.RegistryAnswer, Result, error) {
 	var answer domain.RegistryAnswer
+	release, err := x.begin(ctx, domain.RegistryOf(namespace), meta)
+	if err != nil {
+		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
+	}
+	defer release()
 	result, err := confirmed(ctx, func() (*boundary[*domain.Registry], decision) {
 		b, err := x.directory.lock(ctx, namespace)
 		if err != nil {
@@ -266,6 +278,7 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 
 // recorded folds in what this process has appended, ahead of the follower.
 func (x *Executor) recorded(id domain.Boundary, record eventstore.Record, follow func(eventstore.Record)) {
+	x.keys.note(record.Commit)
 	if id.Kind == domain.KindClaims {
 		follow(record)
 	} else if err := x.directory.follow(record); err != nil {
@@ -274,6 +287,9 @@ func (x *Executor) recorded(id domain.Boundary, record eventstore.Record, follow
 }
 
 func (x *Executor) append(ctx context.Context, head eventstore.Head, commit *domain.Commit) (eventstore.Record, error) {
+	if err := x.Fence.Broken(); err != nil {
+		return eventstore.Record{}, err
+	}
 	start := time.Now()
 	record, err := x.Log.Append(ctx, head, commit)
 	x.noteAppend(err)
@@ -329,6 +345,7 @@ func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*d
 	x.claimsMu.Unlock()
 	if err := b.wait(ctx); err != nil {
 		x.claims.Remove(namespace) // the next caller tries again
+		x.close(err)
 		return nil, logError(err)
 	}
 	return b, nil
@@ -360,11 +377,14 @@ func (x *Executor) Heads(namespace string) uint64 {
 // logError says in the caller's terms what an error of the log means.
 func logError(err error) error {
 	var known *domain.Error
+	var broken *eventstore.BrokenError
 	switch {
 	case errors.As(err, &known):
 		return err
 	case errors.Is(err, eventstore.ErrBusy):
 		return unavailable("Too many commands are waiting to be recorded; nothing was recorded.", err)
+	case errors.As(err, &broken):
+		return unavailable("The ledger's log is not what it was, so nothing is recorded and nobody is authorized; its operator has to look at it.", err)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):
 		return unavailable("It is not known whether the command was recorded: look, or send it again with the same Idempotency-Key.", err)
 	default:

@@ -13,8 +13,22 @@ import (
 const syncTimeout = 2 * time.Second
 
 // Run follows the log until ctx ends, or something is in it that cannot be folded: then
-// what this process knows grows old, and nobody is authorized on it for long.
+// what this process knows grows old, and nobody is authorized on it for long. A log that
+// lost commits closes the fence.
 func (x *Executor) Run(ctx context.Context) error {
+	err := x.follow(ctx)
+	x.close(err)
+	return err
+}
+
+// close closes the fence where an error says that the log is broken.
+func (x *Executor) close(err error) {
+	if x.Fence != nil {
+		x.Fence.Close(err)
+	}
+}
+
+func (x *Executor) follow(ctx context.Context) error {
 	return x.Log.Follow(ctx, x.position.Load(), func(r eventstore.Record) error {
 		switch r.Commit.Kind {
 		case domain.KindRegistry:
@@ -22,6 +36,7 @@ func (x *Executor) Run(ctx context.Context) error {
 				return err
 			}
 		case domain.KindClaims:
+			x.keys.note(r.Commit)
 			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
 				b.follow(r)
 			}
@@ -51,6 +66,14 @@ func (x *Executor) Age() time.Duration {
 	return x.Now().Sub(time.Unix(0, x.confirmed.Load()))
 }
 
+// Intact refuses where the log is known not to be what it was.
+func (x *Executor) Intact() error {
+	if err := x.Fence.Broken(); err != nil {
+		return logError(err)
+	}
+	return nil
+}
+
 // WaitFor waits until the states are complete up to a position, or ctx ends.
 func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
 	for {
@@ -68,7 +91,8 @@ func (x *Executor) WaitFor(ctx context.Context, position uint64) error {
 }
 
 // Sync waits until the states hold everything that is in the log now, so that what
-// another node has just answered is known here too.
+// another node has just answered is known here too. That it takes too long is this
+// node's trouble, and not about a position that the caller named.
 func (x *Executor) Sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
@@ -76,7 +100,10 @@ func (x *Executor) Sync(ctx context.Context) error {
 	if err != nil {
 		return logError(err)
 	}
-	return x.WaitFor(ctx, last)
+	if err := x.WaitFor(ctx, last); err != nil {
+		return unavailable("This node is behind the ledger's log and did not catch up in time.", err)
+	}
+	return nil
 }
 
 // broadcast wakes everyone who waits.

@@ -12,7 +12,7 @@ import (
 )
 
 // paths are the files with the operations, in the order in which a reader meets them.
-var paths = []string{"claims", "verification", "namespaces", "history", "services", "deliveries", "managementkeys", "sessions", "operation"}
+var paths = []string{"claims", "verification", "namespaces", "history", "loghead", "services", "deliveries", "managementkeys", "sessions", "passkeys", "operation"}
 
 // object is a JSON object that keeps the order of its members, which is part of a
 // document that people read.

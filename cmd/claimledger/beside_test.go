@@ -33,6 +33,7 @@ func TestCommandsBesideALedger(t *testing.T) {
 	b.awaitStatus("ready")
 	t.Run("status", b.status)
 	t.Run("owners", b.owners)
+	t.Run("several owners", b.severalOwners)
 	t.Run("namespaces", b.namespaces)
 	t.Run("demo", func(t *testing.T) {
 		demoPasses(t, must(t, "demo", "--listen", b.address, "--data-dir", b.dir))

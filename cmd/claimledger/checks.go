@@ -62,6 +62,23 @@ func (n *node) projectorsWork(projectors *projections.Projectors) func(context.C
 	}
 }
 
+// signerWorks tells whether the log's heads are signed, where that is this process's turn.
+func signerWorks(signer *projections.Signer) func(context.Context) error {
+	return func(context.Context) error {
+		s := signer.Status()
+		broken := func(err error, format string, args ...any) error {
+			return &domain.Error{Code: domain.CodeServiceUnavailable, Message: fmt.Sprintf(format, args...), Err: err}
+		}
+		switch {
+		case s.Contradiction != nil:
+			return broken(s.Contradiction, "The log contradicts its head that was signed at position %d; the log of this process says how.", s.Position)
+		case s.Waiting != nil:
+			return broken(s.Waiting, "The log's head is not signed for now, after position %d; the log of this process says why.", s.Position)
+		}
+		return nil
+	}
+}
+
 // relayWorks tells whether this process's relay can do what it is there for.
 func (n *node) relayWorks(relay *webhookrelay.Relay) func(context.Context) error {
 	return func(context.Context) error {

@@ -114,7 +114,7 @@ func startReceiver() (*receiver, error) {
 		url:        "http://" + listener.Addr().String() + "/webhook",
 		deliveries: make(chan delivery, 16),
 	}
-	r.server = &http.Server{ReadHeaderTimeout: readHeaderTimeout, Handler: http.HandlerFunc(r.receive)}
+	r.server = &http.Server{ReadHeaderTimeout: clientWaits.header, Handler: http.HandlerFunc(r.receive)}
 	go func() { _ = r.server.Serve(listener) }() // it ends with close
 	return r, nil
 }

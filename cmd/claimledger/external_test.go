@@ -39,7 +39,7 @@ func newExternal(t testing.TB) *external {
 	for n := range 3 {
 		e.env = append(e.env, fmt.Sprintf("NATS_ROUTE_%d=nats-route://127.0.0.1:1", n+1)) // nobody goes there
 	}
-	for _, key := range []string{"session.key", "secret.key"} {
+	for _, key := range []string{"session.key", "secret.key", "head.key"} {
 		e.secrets[key] = hexText(32)
 		if err := os.WriteFile(filepath.Join(e.dir, key), []byte(e.secrets[key]+"\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -134,6 +134,7 @@ func (e *external) setup() string {
 func (e *external) flags(role, address string) []string {
 	return append(e.place(), "--roles", role, "--listen", address, "--database-url", e.databaseURL(role),
 		"--session-key-file", filepath.Join(e.dir, "session.key"), "--secret-key-file", filepath.Join(e.dir, "secret.key"),
+		"--head-key-file", filepath.Join(e.dir, "head.key"), "--head-interval", "200ms",
 		"--webhook-allow-private", "--webhook-retries", "1s,1s,1s,1s", "--stale-after", "5s")
 }
 

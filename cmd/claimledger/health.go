@@ -69,17 +69,12 @@ func (h *health) all() []check {
 var errStarting = domain.Errorf(domain.CodeServiceUnavailable, "The ledger is starting.")
 
 // starting answers as long as there is nothing else that could.
-func (h *health) starting(metrics prometheus.Gatherer) http.Handler {
+func (h *health) starting(metrics prometheus.Gatherer, origins []string) http.Handler {
 	router := api.NewRouter()
+	router.AllowOrigins(origins)
+	router.Otherwise(errStarting)
 	h.routes(router, metrics)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case healthPath, readyPath, metricsPath:
-			router.ServeHTTP(w, r)
-		default:
-			router.Refuse(w, r, errStarting)
-		}
-	})
+	return router
 }
 
 func (h *health) look(ctx context.Context) readiness {
@@ -115,6 +110,11 @@ const (
 	readyPath   = "/health/ready"
 	metricsPath = "/metrics"
 )
+
+// isHealth tells whether a request is one of theirs.
+func isHealth(r *http.Request) bool {
+	return r.URL.Path == healthPath || r.URL.Path == readyPath || r.URL.Path == metricsPath
+}
 
 // routes adds what operators and their machines look at.
 func (h *health) routes(r *api.Router, metrics prometheus.Gatherer) {

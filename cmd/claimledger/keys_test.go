@@ -31,24 +31,26 @@ func TestKeyFilesRefused(t *testing.T) {
 	good := keyFile(t, 0o600, text+"\n")
 	missing := filepath.Join(t.TempDir(), "missing.key")
 	tests := []struct {
-		name, session, secret string
-		code                  int
-		says                  string
+		name, session, secret, head string
+		code                        int
+		says                        string
 	}{
-		{"session key required", "", good, exitUsage, "--session-key-file is required"},
-		{"secret key required", good, "", exitUsage, "--secret-key-file is required"},
-		{"missing", missing, good, exitFailure, missing},
-		{"readable by all", keyFile(t, 0o644, text), good, exitFailure, "chmod 600"},
-		{"readable by the group", good, keyFile(t, 0o640, text), exitFailure, "chmod 600"},
-		{"too short", keyFile(t, 0o600, text[2:]), good, exitFailure, "64 hex digits"},
-		{"too long", good, keyFile(t, 0o600, text+"00"), exitFailure, "64 hex digits"},
-		{"not hex", good, keyFile(t, 0o600, "x"+text[1:]), exitFailure, "64 hex digits"},
-		{"empty", keyFile(t, 0o600, ""), good, exitFailure, "64 hex digits"},
+		{"session key required", "", good, good, exitUsage, "--session-key-file is required"},
+		{"secret key required", good, "", good, exitUsage, "--secret-key-file is required"},
+		{"head key required", good, good, "", exitUsage, "--head-key-file is required"},
+		{"head key too short", good, good, keyFile(t, 0o600, text[2:]), exitFailure, "64 hex digits"},
+		{"missing", missing, good, good, exitFailure, missing},
+		{"readable by all", keyFile(t, 0o644, text), good, good, exitFailure, "chmod 600"},
+		{"readable by the group", good, keyFile(t, 0o640, text), good, exitFailure, "chmod 600"},
+		{"too short", keyFile(t, 0o600, text[2:]), good, good, exitFailure, "64 hex digits"},
+		{"too long", good, keyFile(t, 0o600, text+"00"), good, exitFailure, "64 hex digits"},
+		{"not hex", good, keyFile(t, 0o600, "x"+text[1:]), good, exitFailure, "64 hex digits"},
+		{"empty", keyFile(t, 0o600, ""), good, good, exitFailure, "64 hex digits"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			r := outcome(t, nil, "serve", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1", "--database-url", "postgres://127.0.0.1:1/x",
-				"--session-key-file", test.session, "--secret-key-file", test.secret)
+				"--session-key-file", test.session, "--secret-key-file", test.secret, "--head-key-file", test.head)
 			if r.code != test.code || !strings.Contains(r.err, test.says) {
 				t.Errorf("it ended with %d: %s", r.code, r.err)
 			}
@@ -57,10 +59,14 @@ func TestKeyFilesRefused(t *testing.T) {
 			}
 		})
 	}
-	// The projector signs and encrypts nothing, and is not to be given what it does not need.
-	c := serveCommand{Roles: []string{roleProjector}, placeSettings: placeSettings{NATSURL: "nats://n"}}
-	if err := c.validateKeys(); err != nil {
-		t.Error(err)
+	// No role is to be given what it does not need.
+	for role, keys := range map[string]keySettings{
+		roleAPI: {SessionKeyFile: good, SecretKeyFile: good}, roleRelay: {SecretKeyFile: good}, roleProjector: {HeadKeyFile: good},
+	} {
+		c := serveCommand{Roles: []string{role}, placeSettings: placeSettings{NATSURL: "nats://n"}, keySettings: keys}
+		if err := c.validateKeys(); err != nil {
+			t.Errorf("%s: %v", role, err)
+		}
 	}
 }
 
@@ -82,12 +88,15 @@ func TestKeyFilesMade(t *testing.T) {
 	if _, err := (keySettings{}).sealKey(place); err != nil {
 		t.Error(err)
 	}
+	if _, err := (keySettings{}).headKey(place); err != nil {
+		t.Error(err)
+	}
 	secret, err := os.ReadFile(filepath.Join(place.DataDir, "secret.key"))
 	if err != nil || len(secret) != 2*domain.SealKeySize+1 || strings.Contains(string(secret), hex.EncodeToString(first)) {
 		t.Errorf("%d bytes, %v", len(secret), err)
 	}
 	left, err := os.ReadDir(place.DataDir)
-	if err != nil || len(left) != 2 {
-		t.Errorf("making two keys left %v, %v", left, err)
+	if err != nil || len(left) != 3 {
+		t.Errorf("making three keys left %v, %v", left, err)
 	}
 }

@@ -119,9 +119,9 @@ func (p placeSettings) join() (*nats.Conn, func() error, error) {
 
 // executor makes an executor over the log for a command of the operator, with its
 // directory read.
-func executor(ctx context.Context, stream *eventstore.Stream, logger *slog.Logger) (*commands.Executor, error) {
+func executor(ctx context.Context, log eventstore.Log, logger *slog.Logger) (*commands.Executor, error) {
 	x := commands.NewExecutor(commands.Config{
-		Log: stream, Limits: domain.DefaultOwnerLimits(), Now: time.Now, NewID: newID,
+		Log: log, Limits: domain.DefaultOwnerLimits(), Now: time.Now, NewID: newID,
 		Metrics: commands.NewMetrics(prometheus.NewRegistry()), Logger: logger,
 	})
 	return x, x.Load(ctx)

@@ -21,6 +21,7 @@ const (
 func TestMain(m *testing.M) {
 	switch os.Getenv(beVariable) {
 	case beLedger:
+		hurry()
 		main()
 	case beNATS:
 		natsMain()

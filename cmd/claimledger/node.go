@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,8 @@ const (
 	maxConns = 20
 	// clockInterval is how often what is due is looked for.
 	clockInterval = time.Second
+	// postgresDir is where the private PostgreSQL is, in the data directory.
+	postgresDir = "postgres"
 	// dueNamespaces bounds how many namespaces one look expires claims in.
 	dueNamespaces = 100
 )
@@ -39,10 +42,14 @@ func (n *node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := n.startFence(ctx, stream); err != nil {
+		return err
+	}
 	pool, err := n.startDatabase(ctx)
 	if err != nil {
 		return err
 	}
+	n.startWatching(ctx, stream, pool)
 	var x *commands.Executor
 	if n.has(roleAPI) || n.has(roleRelay) { // the relay records that a receiver is gone
 		if x, err = n.startExecutor(ctx, stream); err != nil {
@@ -50,7 +57,9 @@ func (n *node) start(ctx context.Context) error {
 		}
 	}
 	if n.has(roleProjector) {
-		n.startProjectors(ctx, stream, pool)
+		if err := n.startProjectors(ctx, stream, pool); err != nil {
+			return err
+		}
 	}
 	if n.has(roleRelay) {
 		if err := n.startRelay(ctx, stream, pool, x); err != nil {
@@ -130,7 +139,7 @@ func (n *node) startDatabase(ctx context.Context) (*pgxpool.Pool, error) {
 }
 
 func (n *node) postgres(p placeSettings) pgserver.Config {
-	return pgserver.Config{Dir: filepath.Join(p.DataDir, "postgres"), BinDir: p.PostgresBin, Logger: n.log}
+	return pgserver.Config{Dir: filepath.Join(p.DataDir, postgresDir), BinDir: p.PostgresBin, Logger: n.log}
 }
 
 // keepDatabase starts the private PostgreSQL again when it dies, until the process
@@ -166,7 +175,7 @@ func (n *node) keepDatabase(ctx context.Context, server *pgserver.Server) {
 // startExecutor loads the states that decisions rest on and keeps them current.
 func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*commands.Executor, error) {
 	x := commands.NewExecutor(commands.Config{
-		Log: stream, Limits: n.limits(), Now: time.Now, NewID: newID,
+		Log: stream, Fence: n.fence, Limits: n.limits(), Now: time.Now, NewID: newID,
 		Metrics: commands.NewMetrics(n.metrics), Logger: n.log,
 	})
 	for {
@@ -184,15 +193,44 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 	return x, nil
 }
 
-// startProjectors keeps the read models up to date.
-func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) {
+// startProjectors keeps the read models up to date, and signs what the log is.
+func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) error {
 	projectors := projections.NewProjectors(stream, pool, n.log)
+	signer, err := n.newSigner(stream, pool, projectors)
+	if err != nil {
+		return err
+	}
 	n.metrics.MustRegister(projections.NewMetrics(projectors))
 	n.health.add("projector", !n.has(roleAPI), n.projectorsWork(projectors))
 	n.afterSetup(ctx, "projector", projections.Setup, pool, func(ctx context.Context) error {
+		ended := make(chan struct{})
+		var signing sync.WaitGroup
+		signing.Go(func() { signer.Run(ctx, ended) })
 		projectors.Run(ctx)
+		close(ended)
+		signing.Wait()
 		return nil
 	})
+	return nil
+}
+
+// newSigner makes what signs the log's heads, where this process's projector of the
+// running hash is the active one.
+func (n *node) newSigner(stream *eventstore.Stream, pool *pgxpool.Pool, projectors *projections.Projectors) (*projections.Signer, error) {
+	key, err := n.headKey(n.placeSettings)
+	if err != nil {
+		return nil, err
+	}
+	reader := projections.NewReader(pool)
+	n.onStop(func(context.Context) error { reader.Close(); return nil })
+	signer := projections.NewSigner(projections.SignerConfig{
+		Log: stream, Heads: stream.Heads(), Reads: reader, Key: key, Interval: n.HeadInterval,
+		Active: func() bool { return projectors.Active(projections.ChainModel) }, Now: time.Now, Logger: n.log,
+	})
+	n.metrics.MustRegister(projections.NewSignerMetrics(signer))
+	n.health.add("log head", false, signerWorks(signer))
+	n.log.Info("heads of the log are signed with the key", "key_id", key.ID())
+	return signer, nil
 }
 
 // afterSetup runs something that needs a schema. The schema is made at once where the
@@ -291,7 +329,11 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
-		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries,
+		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries, Heads: stream.Heads(),
+		SignUp: n.SignUp,
+		KeepEmail: func(ctx context.Context, ownerID, email string) error {
+			return stream.Profiles().Put(ctx, ownerID, eventstore.Profile{Email: email})
+		},
 		Now: time.Now, NewID: newID, Logger: n.log, Metrics: n.metrics,
 	})
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
-	"net/mail"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -27,6 +28,9 @@ func newID() string { return ulid.Make().String() }
 
 type ownerCommands struct {
 	Create    ownerCreateCommand `cmd:"" help:"Register a namespace with its owner; prints a one-time link to sign in with. Example: claimledger owner create acme --email you@example.com"`
+	Add       ownerAddCommand    `cmd:"" help:"Give a namespace another owner; prints a one-time link to sign in with. Example: claimledger owner add acme --email other@example.com"`
+	Remove    ownerRemoveCommand `cmd:"" help:"End what an owner may do, with his sessions, passkeys and links. Example: claimledger owner remove acme owner_01kjpz2b9f6g7h8j0k1m2n3p4q"`
+	List      ownerListCommand   `cmd:"" help:"List a namespace's owners. Example: claimledger owner list acme"`
 	LoginLink loginLinkCommand   `cmd:"" help:"Print another one-time link to sign in with. Example: claimledger owner login-link acme"`
 }
 
@@ -57,18 +61,27 @@ func publicURL(configured, listen string) string {
 // what the ledger that runs on the data directory says of itself.
 func (o operatorSettings) base() string {
 	if o.PublicURL == "" && o.embedded() {
-		if text, err := os.ReadFile(filepath.Join(o.DataDir, urlFile)); err == nil {
-			return strings.TrimSpace(string(text))
+		if url := toldURL(o.DataDir); url != "" {
+			return url
 		}
 	}
 	return publicURL(o.PublicURL, o.Listen)
 }
 
+// toldURL is what the ledger that runs on a data directory says of itself; empty where
+// none does.
+func toldURL(dataDir string) string {
+	text, err := os.ReadFile(filepath.Join(dataDir, urlFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
 var operator = domain.Actor{Kind: domain.ActorOperator}
 
-// registry executes one operator's command and gives the stream to do more with.
-func (o operatorSettings) registry(w *world, namespace string, cmd domain.RegistryCommand, name string,
-	then func(context.Context, *eventstore.Stream, domain.RegistryAnswer, commands.Result) error) (err error) {
+// with opens the log, for a command that decides on what is there now.
+func (o operatorSettings) with(w *world, do func(context.Context, *eventstore.Stream, *commands.Executor) error) (err error) {
 	logger := o.logger(w.stderr)
 	stream, closeLog, err := o.openLog(w.ctx, false, quiet(logger))
 	if err != nil {
@@ -81,15 +94,26 @@ func (o operatorSettings) registry(w *world, namespace string, cmd domain.Regist
 	}()
 	ctx, cancel := context.WithTimeout(w.ctx, openTimeout)
 	defer cancel()
+	if err := o.watch(stream, slog.New(slog.DiscardHandler)).Begin(ctx); err != nil {
+		return forPerson(err)
+	}
 	x, err := executor(ctx, stream, logger)
 	if err != nil {
 		return forPerson(err)
 	}
-	answer, result, err := x.Registry(ctx, namespace, cmd, commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: name}})
-	if err != nil {
-		return forPerson(err)
-	}
-	return then(ctx, stream, answer, result)
+	return do(ctx, stream, x)
+}
+
+// registry executes one operator's command and gives the stream to do more with.
+func (o operatorSettings) registry(w *world, namespace string, cmd domain.RegistryCommand, name string,
+	then func(context.Context, *eventstore.Stream, domain.RegistryAnswer, commands.Result) error) error {
+	return o.with(w, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
+		answer, result, err := x.Registry(ctx, namespace, cmd, commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: name}})
+		if err != nil {
+			return forPerson(err)
+		}
+		return then(ctx, stream, answer, result)
+	})
 }
 
 type loginLink struct {
@@ -124,31 +148,23 @@ type ownerCreateCommand struct {
 }
 
 func (c *ownerCreateCommand) Run(w *world) error {
-	address, err := mail.ParseAddress(c.Email)
-	if err != nil || address.Address != c.Email || len(c.Email) > domain.MaxEmail {
-		return usageError{fmt.Errorf("--email: %q is not an e-mail address", c.Email)}
+	if err := checkEmail(c.Email); err != nil {
+		return err
 	}
 	token, recorded := newLoginToken(c.Name)
-	cmd := domain.RegisterNamespace{OwnerID: "owner_" + strings.ToLower(newID()), Token: recorded}
-	return c.registry(w, c.Name, cmd, "namespace.register",
-		func(ctx context.Context, stream *eventstore.Stream, a domain.RegistryAnswer, _ commands.Result) error {
-			// If we crash before this, the namespace has an owner without an address: he
-			// can still be sent a link by the operator who knows him.
-			if err := stream.Profiles().Put(ctx, a.OwnerID, eventstore.Profile{Email: c.Email}); err != nil {
-				return fmt.Errorf("the namespace is registered, but the address could not be kept: %w", err)
-			}
-			return c.printLink(w.stdout, c.Name, a.OwnerID, token)
-		})
+	cmd := domain.RegisterNamespace{OwnerID: api.NewOwnerID(newID()), Token: recorded}
+	return c.registry(w, c.Name, cmd, "namespace.register", c.keepAndPrint(w, c.Name, c.Email, token))
 }
 
 type loginLinkCommand struct {
-	Name string `arg:"" name:"namespace" help:"The namespace to sign in to."`
+	Name  string `arg:"" name:"namespace" help:"The namespace to sign in to."`
+	Owner string `help:"For whom. Default: the owner of longest standing." placeholder:"OWNER-ID"`
 	operatorSettings
 }
 
 func (c *loginLinkCommand) Run(w *world) error {
 	token, recorded := newLoginToken(c.Name)
-	return c.registry(w, c.Name, domain.IssueLoginToken{Token: recorded}, "login_token.issue",
+	return c.registry(w, c.Name, domain.IssueLoginToken{OwnerID: c.Owner, Token: recorded}, "login_token.issue",
 		func(_ context.Context, _ *eventstore.Stream, a domain.RegistryAnswer, _ commands.Result) error {
 			return c.printLink(w.stdout, c.Name, a.OwnerID, token)
 		})

@@ -25,10 +25,12 @@ const (
 type commandLine struct {
 	Serve     serveCommand     `cmd:"" help:"Run the ledger, or some of its roles."`
 	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
-	Owner     ownerCommands    `cmd:"" help:"Create namespaces with their owners, and links to sign in with."`
+	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
+	Log       logCommands      `cmd:"" help:"Check the log itself."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
+	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
 	Version   versionCommand   `cmd:"" help:"Show the version."`
 }
 

@@ -100,7 +100,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		"the auth value": "Bearer auth-value-" + hexText(16),
 	}
 	secrets.flow(t, tn)
-	for _, file := range []string{"session.key", "secret.key"} {
+	for _, file := range []string{"session.key", "secret.key", "head.key"} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
@@ -113,12 +113,12 @@ func TestSecretsAreNowhere(t *testing.T) {
 	}
 	p.stop()
 	secrets.inOutput(t, p)
-	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key")
+	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key", "head.key")
 	p = serve(t, flags...) // which reads all of it again
 	newClient(t, p.address).awaitStatus("ready")
 	p.stop()
 	secrets.inOutput(t, p)
-	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key")
+	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key", "head.key")
 }
 
 // flow uses each secret where it belongs and where it does not, and adds those that it

@@ -21,6 +21,7 @@ import (
 	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
 )
 
 // The roles of a process.
@@ -43,12 +44,15 @@ type serveCommand struct {
 	Listen              string          `default:"127.0.0.1:8787" help:"Where HTTP is served." placeholder:"HOST:PORT"`
 	PublicURL           string          `help:"What clients see; part of every signature. Default: http://<listen>." placeholder:"URL"`
 	Roles               []string        `enum:"api,projector,relay" default:"api,projector,relay" help:"What this process does: api, projector, relay." placeholder:"ROLE,…"`
+	HeadInterval        time.Duration   `default:"10s" help:"Between signed heads of the log, while it moves." placeholder:"DURATION"`
 	StaleAfter          time.Duration   `default:"30s" help:"How long this node authorizes on what it knows when it is cut off from the log." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
 	CORSOrigins         []string        `name:"cors-origins" help:"Origins whose pages may call the API from a browser, such as https://console.example." placeholder:"ORIGIN,…"`
+	SignUp              bool            `help:"Anybody may begin a namespace, with a passkey."`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
+	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
@@ -63,6 +67,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--roles names no role")}
 	case c.StaleAfter <= 0:
 		return usageError{errors.New("--stale-after must be longer than nothing")}
+	case c.HeadInterval <= 0:
+		return usageError{errors.New("--head-interval must be longer than nothing")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
 	case slices.ContainsFunc(c.CORSOrigins, func(o string) bool { return !isOrigin(o) }):
@@ -81,6 +87,9 @@ func (c *serveCommand) validate() error {
 			return usageError{fmt.Errorf("--public-url: %w", err)}
 		}
 	}
+	if public, err := url.Parse(publicURL(c.PublicURL, c.Listen)); c.SignUp && (err != nil || !api.TakesPasskeys(public)) {
+		return usageError{errors.New("--sign-up needs passkeys, and they a --public-url with https, or localhost, and with a name rather than an IP address")}
+	}
 	return c.validateKeys()
 }
 
@@ -93,6 +102,11 @@ func (c *serveCommand) validateKeys() error {
 	}
 	if (c.has(roleAPI) || c.has(roleRelay)) && (!c.embedded() || c.SecretKeyFile != "") {
 		if _, err := c.sealKey(c.placeSettings); err != nil {
+			return err
+		}
+	}
+	if c.has(roleProjector) && (!c.embedded() || c.HeadKeyFile != "") {
+		if _, err := c.headKey(c.placeSettings); err != nil {
 			return err
 		}
 	}
@@ -123,6 +137,10 @@ func (c *serveCommand) Run(w *world) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	most, err := connectionLimit(c.MaxConnections)
+	if err != nil {
+		return usageError{err}
+	}
 	logger := c.logger(w.stderr)
 	// First, because it is the likeliest thing to be taken, and nothing is touched yet.
 	listener, err := (&net.ListenConfig{}).Listen(w.ctx, "tcp", c.Listen)
@@ -141,7 +159,7 @@ func (c *serveCommand) Run(w *world) error {
 	}
 	n.router.AllowOrigins(c.CORSOrigins)
 	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	front := listen(listener, n.health.starting(n.metrics), logger)
+	front := listen(listener, n.health.starting(n.metrics, c.CORSOrigins), newConnections(most, n.metrics), logger)
 
 	// What the requests in flight rest on goes on until they are answered, though the
 	// process was told to stop; while it starts, there are none.
@@ -198,6 +216,8 @@ type node struct {
 	metrics *prometheus.Registry
 	router  *api.Router
 	health  *health
+	fence   *eventstore.Fence
+	watcher *eventstore.Watch
 	quit    context.Context // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup

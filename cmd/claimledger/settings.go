@@ -84,10 +84,11 @@ func makeDataDir(dir string) error {
 	return nil
 }
 
-// keySettings are the two secrets of an installation.
+// keySettings are the secrets of an installation.
 type keySettings struct {
 	SessionKeyFile string `help:"Signs owners' sessions. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
 	SecretKeyFile  string `help:"Encrypts webhook secrets at rest. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
+	HeadKeyFile    string `help:"Signs heads of the log, which auditors compare with. Embedded, it is made in the data directory; else required for the role projector." placeholder:"FILE"`
 }
 
 func (k keySettings) sessionKey(p placeSettings) ([]byte, error) {
@@ -100,6 +101,14 @@ func (k keySettings) sealKey(p placeSettings) (*domain.SealKey, error) {
 		return nil, err
 	}
 	return domain.NewSealKey(raw)
+}
+
+func (k keySettings) headKey(p placeSettings) (*domain.HeadKey, error) {
+	raw, err := readKey("--head-key-file", k.HeadKeyFile, filepath.Join(p.DataDir, "head.key"), p.embedded(), domain.HeadKeySize)
+	if err != nil {
+		return nil, err
+	}
+	return domain.NewHeadKey(raw)
 }
 
 // readKey reads a key, 64 hex digits in a file that only its owner may read. Where the

@@ -128,9 +128,9 @@ func TestStopWhileStarting(t *testing.T) {
 
 // A process that waits for what is not there yet ends when it is told to.
 func TestStopWhileWaiting(t *testing.T) {
-	session, secret := keyFile(t, 0o600, hexText(32)), keyFile(t, 0o600, hexText(32))
+	session, secret, head := keyFile(t, 0o600, hexText(32)), keyFile(t, 0o600, hexText(32)), keyFile(t, 0o600, hexText(32))
 	p := launch(t, beLedger, nil, "serve", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1", "--database-url", "postgres://127.0.0.1:1/x",
-		"--session-key-file", session, "--secret-key-file", secret)
+		"--session-key-file", session, "--secret-key-file", secret, "--head-key-file", head)
 	if _, err := p.log.await(t.Context(), p.ended, "the log cannot be opened yet"); err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,9 @@ type Harness struct {
 	// never go together.
 	Batches func(t *testing.T, after uint64) map[uint64]string
 
+	// The log's heads, as each of the logs reaches them.
+	Heads, AnotherHeads, FaultyHeads eventstore.LogHeads
+
 	// Through a network that can fail; nil where the log has none.
 	Faulty eventstore.Log
 	Proxy  *Proxy
@@ -48,6 +51,7 @@ const patience = 60 * time.Second
 func Run(t *testing.T, open func(*testing.T) *Harness) {
 	t.Parallel() // most of it waits
 	h := open(t)
+	h.reachHeads()
 	for _, test := range []struct {
 		name    string
 		run     func(*testing.T, *Harness)
@@ -62,6 +66,9 @@ func Run(t *testing.T, open func(*testing.T) *Harness) {
 		{"follow", testFollow, true},
 		{"follow stops", testFollowStops, true},
 		{"writers race on one boundary", testRace, true},
+		{"heads", testHeads, true},
+		{"writers race for the next head", testHeadsRace, true},
+		{"lost heads", testHeadsLost, h.Proxy != nil},
 		{"lost answers", testLostAnswers, h.Proxy != nil},
 		{"lost answers of many", testLostAnswersOfMany, h.Proxy != nil},
 		{"the log can't be reached", testUnreachable, h.Proxy != nil},

@@ -139,6 +139,19 @@ func vacantPlace(dir string, log *slog.Logger) (string, error) {
 	}
 }
 
+// Remove removes the directory and the cluster that Start made for it, wherever that is.
+// No server may be running there. It is for databases that were made to be thrown away.
+func Remove(dir string) error {
+	base, err := recordedBase(dir)
+	if err != nil {
+		return err
+	}
+	if base != "" {
+		err = os.RemoveAll(base)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
 // openElsewhere makes the place of its own and says whose it is.
 func (h home) openElsewhere() error {
 	if err := makeOpen(h.base); err != nil {

@@ -47,6 +47,28 @@ func TestClosedParent(t *testing.T) {
 	kept(t, start(t, dir))
 }
 
+// TestRemove: nothing is left of a directory that was to be thrown away, wherever its
+// cluster went.
+func TestRemove(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{newDir(t), closedDir(t)} {
+		cleanElsewhere(t, dir)
+		stop(t, start(t, dir))
+		all := []string{dir, clusterOf(dir)}
+		if err := pgserver.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range all {
+			if _, err := os.Lstat(path); !os.IsNotExist(err) {
+				t.Errorf("%s is still there: %v", path, err)
+			}
+		}
+		if err := pgserver.Remove(dir); err != nil {
+			t.Errorf("removing what is not there: %v", err)
+		}
+	}
+}
+
 // TestMovedAndCopied: a directory that is moved takes its cluster along, a copy
 // of it does not share it, and a new one in its place does not find it.
 func TestMovedAndCopied(t *testing.T) {

@@ -86,7 +86,7 @@ func (s *Sender) Send(ctx context.Context, r Request) Outcome {
 		o.Status = response.StatusCode
 		o.Error = statusError(response.StatusCode)
 		o.RetryAfter = retryAfter(response.StatusCode, response.Header, now())
-		o.Response, err = readSome(response.Body)
+		o.Response, err = readSome(response.Body, r.redact)
 	}
 	if err != nil {
 		o.Err = withoutURL(err)
@@ -99,10 +99,11 @@ func (s *Sender) Send(ctx context.Context, r Request) Outcome {
 }
 
 // readSome reads the answer up to maxRead and closes it, which ends the connection
-// where there was more.
-func readSome(body io.ReadCloser) ([]byte, error) {
+// where there was more. What is kept is redacted as a whole before it is cut.
+func readSome(body io.ReadCloser, redact func([]byte) []byte) ([]byte, error) {
 	defer body.Close()
 	read, err := io.ReadAll(io.LimitReader(body, maxRead))
+	read = redact(read)
 	return bytes.Clone(read[:min(len(read), maxKept)]), err
 }
 

@@ -38,7 +38,7 @@ type Outcome struct {
 	Status int
 	// Duration is the time taken, body included.
 	Duration time.Duration
-	// Response is the beginning of the answer's body as it was sent.
+	// Response is the beginning of the answer's body as it was sent, but for our secrets.
 	Response []byte
 	// Error is why the attempt failed, safe to show to the tenant; empty on success.
 	Error string

@@ -96,13 +96,20 @@ func (d *document) find(method, path string) (op *operation, vars map[string]str
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
+	if strings.Contains(path, "%") {
+		return nil, nil, false
+	}
 	segments := strings.Split(path, "/")
+	plain := false
 	for i := range d.operations {
+		if plain && d.operations[i].open() > 0 {
+			break // a path in plain letters is no name
+		}
 		vars, ok := d.operations[i].vars(segments)
 		if ok && d.operations[i].method == method {
 			return &d.operations[i], vars, true
 		}
-		known = known || ok
+		known, plain = known || ok, plain || ok && d.operations[i].open() == 0
 	}
 	return nil, nil, known
 }
@@ -123,11 +130,14 @@ func (n node) text() string {
 	return text
 }
 
+// pointerEscape writes a name in a JSON pointer (RFC 6901, 3).
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
 // get goes down by names, and along references.
 func (n node) get(names ...string) node {
 	for _, name := range names {
 		m, _ := n.value.(map[string]any)
-		n = node{n.doc, n.at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name), m[name]}.follow()
+		n = node{n.doc, n.at + "/" + pointerEscape.Replace(name), m[name]}.follow()
 	}
 	return n
 }

@@ -1,3 +1,3 @@
-SELECT namespace, active, policy::text, active_claims
+SELECT namespace, owner, active, policy::text, active_claims
 FROM {schema}.namespaces
 WHERE namespace = ANY ($1)

@@ -1,3 +1,3 @@
 UPDATE {schema}.namespaces
-SET active = $2, policy = $3, active_claims = $4
+SET owner = $2, active = $3, policy = $4, active_claims = $5
 WHERE namespace = $1

@@ -1,0 +1,1 @@
+SELECT commits, hash FROM {schema}.chain

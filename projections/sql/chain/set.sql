@@ -1,0 +1,1 @@
+UPDATE {schema}.chain SET commits = $1, hash = $2
