@@ -226,3 +226,25 @@ func TestWaitingForATurn(t *testing.T) {
 	close(leave)
 	group.Wait()
 }
+
+func TestTooManyWaitForATurn(t *testing.T) {
+	t.Parallel()
+	b := newBoundary(domain.ClaimsOf("acme"), eventstore.NewMemory(), domain.NewClaims("acme"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := b.lock(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range maxWaiting {
+		group.Go(func() { wantCode(t, "one that waits", b.lock(ctx), domain.CodeServiceUnavailable) })
+	}
+	eventually(t, "all to wait", func() bool { return b.waiting.Load() == maxWaiting })
+	wantCode(t, "one more", b.lock(t.Context()), domain.CodeServiceUnavailable)
+	cancel()
+	group.Wait()
+	b.unlock()
+	if err := b.lock(t.Context()); err != nil {
+		t.Errorf("when nobody waits: %v", err)
+	}
+}
