@@ -104,7 +104,7 @@ func (s *Server) namespaceExists(ctx context.Context, namespace string) error {
 		return s.commands.Directory().View(name, func(*domain.Registry) {})
 	})
 	if err == nil && !known {
-		err = domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", name)
+		err = errNoNamespace
 	}
 	return err
 }

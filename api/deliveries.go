@@ -72,6 +72,13 @@ var deliveryStates = []string{"pending", "held", "delivered", "dead", "cancelled
 // it was asked to reflect.
 const relayPoll = 20 * time.Millisecond
 
+// What a path names is not repeated in an error: where it is nothing that there is, it may
+// be a key that was put into the wrong place.
+var (
+	errNoWebhook   = domain.Errorf(domain.CodeNotFound, "There is no such webhook.")
+	errNoNamespace = domain.Errorf(domain.CodeNotFound, "There is no such namespace.")
+)
+
 // ownWebhook makes sure that the webhook is the caller's.
 func (s *Server) ownWebhook(c *call) error {
 	found := false
@@ -80,7 +87,7 @@ func (s *Server) ownWebhook(c *call) error {
 		found = ok && w.ServiceID == c.path("service")
 	})
 	if !found {
-		return domain.Errorf(domain.CodeNotFound, "There is no webhook %s.", c.path("webhook"))
+		return errNoWebhook
 	}
 	return nil
 }

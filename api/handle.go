@@ -281,12 +281,17 @@ func (s *Server) refuse(w http.ResponseWriter, c *call, e endpoint, a answer, er
 	return status
 }
 
-var requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+var (
+	requestIDPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	// secretPattern matches how keys, secrets, login tokens and the tokens of sessions and
+	// challenges begin.
+	secretPattern = regexp.MustCompile(`sk_live_|whsec_|^login_|^eyJ`)
+)
 
 // requestID is the caller's id for a request, or a new one where it has none that is
-// fit for a header and a log.
+// fit for a header and a log. A secret is not, whoever put it there.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(requestIDHeader); requestIDPattern.MatchString(id) {
+	if id := r.Header.Get(requestIDHeader); requestIDPattern.MatchString(id) && !secretPattern.MatchString(id) {
 		return id
 	}
 	return rand.Text()

@@ -212,13 +212,13 @@ func (a *asked) Position(context.Context) (uint64, error) { return a.last(), nil
 
 func (a *asked) Deliveries(_ context.Context, _, _, before string, _ int) ([]api.Delivery, error) {
 	if before != "" {
-		return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no delivery %s of this webhook.", before)
+		return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no such delivery of this webhook.")
 	}
 	return []api.Delivery{}, nil
 }
 
 func (a *asked) Delivery(_ context.Context, _, id string) (api.Delivery, []api.Attempt, error) {
-	return api.Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", id)
+	return api.Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no such delivery of this webhook.")
 }
 
 func (a *asked) Events(context.Context, string, uint64, int) ([]json.RawMessage, error) {

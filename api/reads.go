@@ -203,7 +203,7 @@ func (s *Server) getPolicy(c *call) (action, error) {
 func (s *Server) policyOf(namespace string) (answer, error) {
 	a := answer{position: s.commands.Position()}
 	if !s.commands.Directory().View(namespace, func(r *domain.Registry) { a.body = r.Policy() }) {
-		return answer{}, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+		return answer{}, errNoNamespace
 	}
 	return a, nil
 }

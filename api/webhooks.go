@@ -169,7 +169,7 @@ func (s *Server) getWebhook(c *call) (action, error) {
 		}
 		i := slices.IndexFunc(all, func(w projections.Webhook) bool { return w.ID == c.path("webhook") })
 		if i < 0 {
-			return answer{position: at.Position}, domain.Errorf(domain.CodeNotFound, "There is no webhook %s.", c.path("webhook"))
+			return answer{position: at.Position}, errNoWebhook
 		}
 		bodies, err := s.renderWebhooks(ctx, all[i:i+1])
 		if err != nil {

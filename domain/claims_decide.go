@@ -219,7 +219,7 @@ func (d *claimDecider) limitReached(service, key string) error {
 func (d *claimDecider) at(id string, states []Status) (*claim, error) {
 	c := d.claims[id]
 	if c == nil {
-		return nil, Errorf(CodeNotFound, "There is no claim %s in this namespace.", id)
+		return nil, Errorf(CodeNotFound, "There is no such claim in this namespace.")
 	}
 	for _, want := range states {
 		if c.statusAt(d.now) == want {

@@ -92,7 +92,7 @@ func (r *Registry) decideOwner(cmd RegistryCommand, now time.Time) (RegistryDeci
 		return r.addPasskey(cmd, now)
 	case RemovePasskey:
 		if k, ok := r.passkeys[cmd.PasskeyID]; !ok || k.OwnerID != cmd.OwnerID {
-			return RegistryDecision{}, notFound("passkey", cmd.PasskeyID)
+			return RegistryDecision{}, notFound("passkey")
 		}
 		return record(cmd.PasskeyID, PasskeyRemoved{cmd.PasskeyID, cmd.OwnerID})
 	case SignIn:
@@ -116,7 +116,7 @@ func (r *Registry) addOwner(cmd AddOwner) (RegistryDecision, error) {
 func (r *Registry) removeOwner(cmd RemoveOwner) (RegistryDecision, error) {
 	switch {
 	case !r.HasOwner(cmd.OwnerID):
-		return RegistryDecision{}, notFound("owner", cmd.OwnerID)
+		return RegistryDecision{}, notFound("owner")
 	case len(r.owners) == 1:
 		return RegistryDecision{}, Errorf(CodeConflict, "%s is the last owner of %s; add another one first.", cmd.OwnerID, r.namespace)
 	}
@@ -168,7 +168,7 @@ func (r *Registry) addPasskey(cmd AddPasskey, now time.Time) (RegistryDecision, 
 		return RegistryDecision{}, err
 	}
 	if !r.HasOwner(cmd.OwnerID) {
-		return RegistryDecision{}, notFound("owner", cmd.OwnerID)
+		return RegistryDecision{}, notFound("owner")
 	}
 	if err := r.unanswered(cmd.Challenge, now, CodeConflict); err != nil {
 		return RegistryDecision{}, err

@@ -149,7 +149,7 @@ func (r *Registry) decide(cmd RegistryCommand, limits OwnerLimits, now time.Time
 		return r.signUp(cmd, now)
 	}
 	if !r.registered {
-		return RegistryDecision{}, Errorf(CodeNotFound, "There is no namespace %s.", r.namespace)
+		return RegistryDecision{}, notFound("namespace")
 	}
 	switch cmd := cmd.(type) {
 	case IssueLoginToken:
@@ -186,7 +186,7 @@ func (r *Registry) decideService(cmd RegistryCommand, limits OwnerLimits, now ti
 		return r.updateService(cmd)
 	case DeleteService:
 		if _, ok := r.services[cmd.ServiceID]; !ok {
-			return RegistryDecision{}, notFound("service", cmd.ServiceID)
+			return RegistryDecision{}, notFound("service")
 		}
 		return record(cmd.ServiceID, ServiceDeleted{cmd.ServiceID})
 	case CreateServiceKey:
@@ -213,7 +213,9 @@ func record(id string, payloads ...Payload) (RegistryDecision, error) {
 	return RegistryDecision{Payloads: payloads, Answer: RegistryAnswer{ID: id}}, nil
 }
 
-func notFound(what, id string) error { return Errorf(CodeNotFound, "There is no %s %s.", what, id) }
+// notFound does not repeat by what it was asked for: that may be a key in the wrong place,
+// and errors are logged and shown.
+func notFound(what string) error { return Errorf(CodeNotFound, "There is no such %s.", what) }
 
 func limitConflict(what string, n int) error {
 	return Errorf(CodeConflict, "The limit of %d %s is reached.", n, what)
@@ -265,7 +267,7 @@ func (r *Registry) issueLoginToken(cmd IssueLoginToken) (RegistryDecision, error
 		owner = r.Owner()
 	}
 	if !r.HasOwner(owner) {
-		return RegistryDecision{}, notFound("owner", owner)
+		return RegistryDecision{}, notFound("owner")
 	}
 	d, err := record(r.namespace, LoginTokenIssued{owner, cmd.Token.Hash, storedTime(cmd.Token.ExpiresAt)})
 	d.Answer.OwnerID = owner
@@ -353,7 +355,7 @@ func (r *Registry) updateService(cmd UpdateService) (RegistryDecision, error) {
 		return RegistryDecision{}, err
 	}
 	if !ok {
-		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+		return RegistryDecision{}, notFound("service")
 	}
 	return record(s.ID, ServiceUpdated{s.ID, s.Name, s.Description})
 }
@@ -365,7 +367,7 @@ func (r *Registry) createServiceKey(cmd CreateServiceKey, limits OwnerLimits) (R
 		return RegistryDecision{}, err
 	}
 	if _, ok := r.services[cmd.ServiceID]; !ok {
-		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+		return RegistryDecision{}, notFound("service")
 	}
 	if r.ActiveKeys(cmd.ServiceID) >= limits.KeysPerService {
 		return RegistryDecision{}, limitConflict("active keys for a service", limits.KeysPerService)
@@ -376,7 +378,7 @@ func (r *Registry) createServiceKey(cmd CreateServiceKey, limits OwnerLimits) (R
 func (r *Registry) endServiceKey(keyID, serviceID string, p Payload) (RegistryDecision, error) {
 	k, ok := r.keys[keyID]
 	if !ok || k.ServiceID != serviceID {
-		return RegistryDecision{}, notFound("key", keyID)
+		return RegistryDecision{}, notFound("key")
 	}
 	if _, deactivate := p.(ServiceKeyDeactivated); deactivate && !k.Active {
 		return RegistryDecision{Answer: RegistryAnswer{ID: keyID}}, nil
@@ -433,7 +435,7 @@ func (r *Registry) createManagementKey(cmd CreateManagementKey, limits OwnerLimi
 func (r *Registry) endManagementKey(keyID string, grantor []Permission, p Payload) (RegistryDecision, error) {
 	k, ok := r.managers[keyID]
 	if !ok {
-		return RegistryDecision{}, notFound("key", keyID)
+		return RegistryDecision{}, notFound("key")
 	}
 	if err := allGranted(grantor, k.Permissions); err != nil {
 		return RegistryDecision{}, err

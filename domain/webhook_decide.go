@@ -90,7 +90,7 @@ func (r *Registry) decideWebhook(cmd RegistryCommand, now time.Time) (RegistryDe
 func (r *Registry) webhookOf(id, serviceID string) (Webhook, error) {
 	w, ok := r.webhooks[id]
 	if !ok || w.ServiceID != serviceID {
-		return Webhook{}, notFound("webhook", id)
+		return Webhook{}, notFound("webhook")
 	}
 	return w, nil
 }
@@ -117,7 +117,7 @@ func (cmd UpdateWebhook) changes(w Webhook) (payloads []Payload) {
 
 func (r *Registry) createWebhook(cmd CreateWebhook, limits OwnerLimits) (RegistryDecision, error) {
 	if _, ok := r.services[cmd.ServiceID]; !ok {
-		return RegistryDecision{}, notFound("service", cmd.ServiceID)
+		return RegistryDecision{}, notFound("service")
 	}
 	n := 0
 	for _, w := range r.webhooks {

@@ -65,7 +65,7 @@ func (r *Reader) Claim(ctx context.Context, claimID string) (Claim, At, error) {
 		}
 		claim, err = pgx.CollectExactlyOneRow(rows, scanClaim)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return domain.Errorf(domain.CodeNotFound, "There is no claim %s.", claimID)
+			return domain.Errorf(domain.CodeNotFound, "There is no such claim.")
 		}
 		return err
 	})

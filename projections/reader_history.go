@@ -103,7 +103,7 @@ func (r *Reader) History(ctx context.Context, q HistoryQuery) (HistoryPage, At, 
 func namespaceOfClaim(ctx context.Context, s snapshot, claimID string) (namespace string, err error) {
 	err = s.row(ctx, namespaceOfClaimSQL, claimID).Scan(&namespace)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = domain.Errorf(domain.CodeNotFound, "There is no claim %s.", claimID)
+		err = domain.Errorf(domain.CodeNotFound, "There is no such claim.")
 	}
 	return namespace, err
 }

@@ -33,7 +33,7 @@ func (r *Reader) Namespace(ctx context.Context, name string) (Namespace, At, err
 		err := s.row(ctx, namespaceSQL, name).Scan(&n.Owner, &n.CreatedAt, &n.Active, &policy, &n.ActiveClaims)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			return domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", name)
+			return domain.Errorf(domain.CodeNotFound, "There is no such namespace.")
 		case err != nil || policy == nil:
 			return err
 		}
@@ -155,7 +155,7 @@ func scanService(row pgx.CollectableRow) (Service, error) {
 }
 
 func noService(id string) error {
-	return domain.Errorf(domain.CodeNotFound, "There is no service %s.", id)
+	return domain.Errorf(domain.CodeNotFound, "There is no such service.")
 }
 
 // serviceExists refuses to list what belongs to a service that the namespace does not

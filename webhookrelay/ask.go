@@ -98,7 +98,7 @@ func (q Request) possible(ctx context.Context, tx pgx.Tx) error {
 	}
 	switch {
 	case q.Kind == RequestRedeliver && state == "":
-		return domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", q.DeliveryID)
+		return domain.Errorf(domain.CodeNotFound, "There is no such delivery of this webhook.")
 	case q.Kind == RequestRedeliver && state == StatePending:
 		return domain.Errorf(domain.CodeConflict, "This delivery is queued already.")
 	case held:

@@ -96,7 +96,7 @@ func (r *Deliveries) List(ctx context.Context, webhookID string, state State, be
 	if beforeID != "" {
 		err := r.pool.QueryRow(ctx, findDeliverySQL, webhookID, beforeID).Scan(&sequence, &ping)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no delivery %s of this webhook.", beforeID)
+			return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no such delivery of this webhook.")
 		}
 		if err != nil {
 			return nil, err
@@ -146,7 +146,7 @@ func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, [
 		return Delivery{}, nil, err
 	}
 	if len(found) == 0 {
-		return Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no delivery %s of this webhook.", id)
+		return Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no such delivery of this webhook.")
 	}
 	d := found[0]
 	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id, maxAttempts); err != nil {

@@ -124,7 +124,7 @@ const ExpireOverdue = "claim.expire_overdue"
 func (x *Executor) decideClaims(ctx context.Context, b *boundary[*domain.Claims], namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, decision) {
 	var terms domain.Terms
 	if !x.directory.View(namespace, func(r *domain.Registry) { terms = r.Terms() }) {
-		return domain.ClaimAnswer{}, decision{err: domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)}
+		return domain.ClaimAnswer{}, decision{err: domain.Errorf(domain.CodeNotFound, "There is no such namespace.")}
 	}
 	unheard := false
 	terms.ServiceExists = func(id string) bool {
@@ -328,7 +328,7 @@ func pause(ctx context.Context, try int) error {
 // claimsOf finds or loads a namespace's claims.
 func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*domain.Claims], error) {
 	if _, ok := x.directory.find(namespace); !ok {
-		return nil, domain.Errorf(domain.CodeNotFound, "There is no namespace %s.", namespace)
+		return nil, domain.Errorf(domain.CodeNotFound, "There is no such namespace.")
 	}
 	x.claimsMu.Lock()
 	b, ok := x.claims.Get(namespace)
@@ -381,6 +381,8 @@ func logError(err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.Is(err, eventstore.ErrBusy):
+		return unavailable("Too many commands are waiting to be recorded; nothing was recorded.", err)
 	case errors.As(err, &broken):
 		return unavailable("The ledger's log is not what it was, so nothing is recorded and nobody is authorized; its operator has to look at it.", err)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):

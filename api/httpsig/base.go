@@ -1,6 +1,7 @@
 package httpsig
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -70,7 +71,8 @@ func checkPrintable(covered []component) error {
 func parsePublicURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("public URL: %w", err)
+		// The cause quotes the text, and what is quoted of it may be a password.
+		return "", errors.New("the public URL cannot be read: it must look like https://ledger.example.com")
 	}
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return "", fmt.Errorf("public URL %q: not an absolute http or https URL", u.Redacted())

@@ -139,6 +139,7 @@ type tenant struct {
 	service    string // id
 	keyID      string
 	serviceKey string
+	hook       string // a webhook's id, where a test made one
 	signer     *httpsig.Signer
 }
 

@@ -2,11 +2,11 @@ package main
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/hex"
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -22,146 +22,233 @@ import (
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
-// canaries are secrets by what they are.
-type canaries map[string]string
-
-// forms are the ways in which a secret could stand somewhere.
-func forms(secret string) [][]byte {
-	list := [][]byte{
-		[]byte(secret),
-		[]byte(hex.EncodeToString([]byte(secret))),
-		[]byte(base64.StdEncoding.EncodeToString([]byte(secret))),
-		[]byte(base64.RawURLEncoding.EncodeToString([]byte(secret))),
-	}
-	if encoded, ours := strings.CutPrefix(secret, "whsec_"); ours {
-		if raw, err := base64.StdEncoding.DecodeString(encoded); err == nil {
-			list = append(list, raw, []byte(hex.EncodeToString(raw)))
-		}
-	}
-	return list
+// hungry is a flow's receiver. It shows what it is sent, as many do when they refuse.
+type hungry struct {
+	*hooks
+	echo *httptest.Server
 }
 
-// in names the canaries that a text has.
-func (c canaries) in(text []byte) (found []string) {
-	for name, secret := range c {
-		for _, form := range forms(secret) {
-			if bytes.Contains(text, form) && !slices.Contains(found, name) {
-				found = append(found, name)
-			}
-		}
-	}
-	return found
+func newHungry(t *testing.T) *hungry {
+	h := &hungry{hooks: newHooks(t)}
+	h.echo = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_ = r.Header.Write(w) // the ledger has gone: nobody to tell
+	}))
+	t.Cleanup(h.echo.Close)
+	return h
 }
 
-// inFiles fails the test for each file that has one, but for those that are meant to.
-// What is no secret must be found, in NATS's files and in PostgreSQL's: otherwise
-// nothing would be.
-func (c canaries) inFiles(t *testing.T, dir, noSecret string, meant ...string) {
-	t.Helper()
-	found := map[string]bool{}
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() || slices.Contains(meant, entry.Name()) {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, name := range c.in(text) {
-			t.Errorf("%s is in %s", name, path)
-		}
-		if bytes.Contains(text, []byte(noSecret)) {
-			part, _, _ := strings.Cut(strings.TrimPrefix(path, dir+"/"), "/")
-			found[part] = true
-		}
-		return err
-	})
-	if err != nil || !found["nats"] || !found["postgres"] {
-		t.Errorf("%s was found in %v, %v", noSecret, found, err)
-	}
-}
+// shownSecrets are those that the ledger shows, in one answer.
+var shownSecrets = []string{"the session", "the webhook's secret", "the service key", "the management key", "the secret that was made", "the rotated secret", "the challenge's token"}
 
-// inOutput fails the test for each one that a process wrote.
-func (c canaries) inOutput(t *testing.T, p *process, meant ...string) {
-	t.Helper()
-	for _, name := range c.in([]byte(p.out.String() + p.log.String())) {
-		if !slices.Contains(meant, name) {
-			t.Errorf("%s is in what %s wrote", name, p.name)
-		}
-	}
-}
+// keyFiles are a data directory's own secrets, and nowhere but in those files.
+var keyFiles = []string{"session.key", "secret.key", "head.key"}
 
-// Secrets are shown once, to whom they are for. They are in no log and no file.
+// Secrets are shown once, to whom they are for. They are in no log, no file, no table, no
+// metric and no other answer.
 func TestSecretsAreNowhere(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
-	flags := []string{"--data-dir", dir, "--listen", freeAddress(t), "--webhook-allow-private", "--log-level", "debug"}
+	flags := []string{
+		"--data-dir", dir, "--listen", freeAddress(t), "--webhook-allow-private", "--log-level", "debug", "--webhook-retries", "100ms",
+	}
 	p := serve(t, flags...)
 	c := newClient(t, p.address)
+	answered := recordAnswers(c)
 	tn := newTenant(t, c, "canary", "--data-dir", dir)
-	secrets := canaries{
-		"the login token": tn.login.LoginToken, "the session": tn.session, "the service key": tn.serviceKey,
-		"the auth value": "Bearer auth-value-" + hexText(16),
-	}
+	secrets := canaries{}
 	secrets.flow(t, tn)
-	for _, file := range []string{"session.key", "secret.key", "head.key"} {
-		text, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		secrets["the "+file] = string(raw)
+	for _, file := range keyFiles {
+		secrets.addKey(t, filepath.Join(dir, file))
 	}
-	p.stop()
-	secrets.inOutput(t, p)
-	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key", "head.key")
+	secrets.wrongPlaces(tn)
+	tn.expect(200, "GET", "/metrics", nil)
+	secrets.inTables(t, embeddedDatabase(dir), tn.service)
+	secrets.everywhere(t, tn, dir, p)
 	p = serve(t, flags...) // which reads all of it again
-	newClient(t, p.address).awaitStatus("ready")
-	p.stop()
-	secrets.inOutput(t, p)
-	secrets.inFiles(t, dir, tn.service, "session.key", "secret.key", "head.key")
+	c = newClient(t, p.address)
+	again := recordAnswers(c)
+	c.awaitStatus("ready")
+	tn = tn.at(c)
+	tn.expect(200, "GET", "/v1/services/"+tn.service+"/webhooks", nil, tn.asOwner)
+	tn.expect(200, "POST", "/v1/auth/logout", nil, tn.asOwner)
+	secrets.wrongPlaces(tn) // now that the session has ended
+	secrets.everywhere(t, tn, dir, p)
+	secrets.inAnswers(t, answered, shownSecrets...)
+	secrets.inAnswers(t, again)
 }
 
-// flow uses each secret where it belongs and where it does not, and adds those that it
-// is given.
+// everywhere stops a ledger and looks at all that it has written.
+func (c canaries) everywhere(t *testing.T, tn *tenant, dir string, p *process) {
+	t.Helper()
+	p.stop()
+	c.inOutput(t, p)
+	c.inFiles(t, dir, tn.service, keyFiles...)
+}
+
+// embeddedDatabase is where the PostgreSQL of a ledger is reached that runs it itself.
+func embeddedDatabase(dir string) string {
+	q := url.Values{"host": {filepath.Join(dir, "postgres", "run")}, "user": {"claimledger"}, "passfile": {filepath.Join(dir, "postgres", "pgpass")}}
+	return "postgres:///claimledger?" + q.Encode()
+}
+
+// The same while what the ledger needs is away, and with the secrets with which it reaches
+// that.
+func TestSecretsAreNowhereInTrouble(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	e.setup()
+	processes := map[string]*process{}
+	for _, role := range roles {
+		processes[role] = serve(t, append(e.flags(role, freeAddress(t)), "--log-level", "debug")...)
+	}
+	c := newClient(t, processes[roleAPI].address)
+	answered := recordAnswers(c)
+	c.awaitStatus("ready")
+	tn := newTenant(t, c, "canary", e.place()...)
+	secrets := canaries{}
+	secrets.flow(t, tn)
+	for name, secret := range e.secrets {
+		secrets["the secret of "+name] = secret
+	}
+	e.nats.kill()
+	secrets.wrongPlaces(tn)
+	tn.expect(503, "POST", "/v1/services", map[string]any{"slug": "other", "name": "Other"}, tn.asOwner)
+	natsLog := e.nats
+	e.startNATS()
+	c.awaitStatus("ready")
+	if err := e.database.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	secrets.wrongPlaces(tn)
+	tn.mustSubmit()
+	tn.expect(200, "GET", "/metrics", nil)
+	e.restartDatabase()
+	for _, p := range processes {
+		newClient(t, p.address).awaitStatus("ready")
+	}
+	secrets.inTables(t, e.database.URL(), tn.service)
+	for _, p := range processes {
+		p.stop()
+		secrets.inOutput(t, p)
+	}
+	secrets.inOutput(t, natsLog)
+	secrets.inAnswers(t, answered, shownSecrets...)
+	e.wrongCredentials(secrets)
+}
+
+// wrongCredentials starts processes that are refused, which is the time to say with what
+// they came.
+func (e *external) wrongCredentials(c canaries) {
+	t := e.t
+	t.Helper()
+	c["the wrong password"] = "wrong-" + hexText(16)
+	c["the seed"] = "SUA" + strings.ToUpper(hexText(27)) + "X"
+	c["the user's token"] = "eyJ0eXAiOiJKV1QifQ.e30." + hexText(32)
+	creds := filepath.Join(t.TempDir(), "user.creds")
+	file := "-----BEGIN NATS USER JWT-----\n" + c["the user's token"] + "\n------END NATS USER JWT------\n\n" +
+		"-----BEGIN USER NKEY SEED-----\n" + c["the seed"] + "\n------END USER NKEY SEED------\n"
+	if err := os.WriteFile(creds, []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong := c["the wrong password"]
+	good := e.flags(roleAPI, "127.0.0.1:0")
+	for _, args := range [][]string{
+		append(slices.Clone(good), "--nats-url", "nats://claimledger:"+wrong+"@"+e.address),
+		append(slices.Clone(good), "--nats-url", "nats://claimledger:"+wrong+"@bad host:x"),
+		append(slices.Clone(good), "--nats-url", "nats://"+wrong+"@"+e.address),
+		append(slices.Clone(good), "--nats-creds", creds),
+		append(slices.Clone(good), "--database-url", "postgres://claimledger_api:"+wrong+"@bad host/x"),
+		append(slices.Clone(good), "--database-url", "postgres://claimledger_api:"+wrong+"@127.0.0.1:x/y"),
+		append(slices.Clone(good), "--database-url", "host=127.0.0.1 port=1 password="+wrong+" nonsense"),
+		append(slices.Clone(good), "--database-url", wrong),
+		append(slices.Clone(good), "--public-url", "https://user:"+wrong+"@ledger.example"),
+		append(slices.Clone(good), "--public-url", "https://user:"+wrong+"@bad host"),
+	} {
+		p := launch(t, beLedger, nil, append([]string{"serve", "--log-level", "debug"}, args...)...)
+		// Some of it may get better by itself, and is tried again.
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		_, err := p.log.await(ctx, p.ended, `"level":"WARN"`)
+		cancel()
+		if p.signal(syscall.SIGTERM); err != nil && p.exit(patience) == 0 {
+			t.Errorf("it served with %v", args)
+		}
+		p.exit(patience)
+		c.inOutput(t, p)
+	}
+}
+
+// flow uses each secret where it belongs, and adds those that it is given.
 func (c canaries) flow(t *testing.T, tn *tenant) {
-	receiver := newHooks(t)
+	c["the login token"], c["the session"], c["the service key"] = tn.login.LoginToken, tn.session, tn.serviceKey
+	c["the auth value"], c["the Idempotency-Key"] = "Bearer auth-value-"+hexText(16), "idempotency-"+hexText(16)
+	c["the agent's private key"] = string(tn.signer.Key.Seed())
+	receiver := newHungry(t)
 	c["the webhook's secret"] = receiver.secret
-	tn.webhook(receiver, map[string]any{"auth_header": "Authorization", "auth_value": c["the auth value"]})
-	var made struct{ RawKey, Secret string }
-	tn.expect(201, "POST", "/v1/api-keys", map[string]any{"name": "canary", "permissions": []string{"read"}}, tn.asOwner).decode(t, &made)
+	tn.webhook(receiver.hooks, map[string]any{"auth_header": "Authorization", "auth_value": c["the auth value"]})
+	var made struct{ ID, RawKey, Secret string }
+	once := func(r *http.Request, body []byte) error {
+		r.Header.Set("Idempotency-Key", c["the Idempotency-Key"])
+		return tn.asOwner(r, body)
+	}
+	key := map[string]any{"name": "canary", "permissions": []string{"read"}}
+	tn.expect(201, "POST", "/v1/api-keys", key, once).decode(t, &made)
 	c["the management key"] = made.RawKey
-	tn.expect(201, "POST", "/v1/services/"+tn.service+"/webhooks", map[string]any{"url": receiver.url}, tn.asOwner).decode(t, &made)
-	c["the secret that was made"] = made.Secret
+	tn.expect(201, "POST", "/v1/api-keys", key, once) // which shows it no more
+	tn.expect(409, "POST", "/v1/api-keys", map[string]any{"name": "other", "permissions": []string{"read"}}, once)
+	hook := map[string]any{"url": receiver.echo.URL, "auth_header": "X-Auth", "auth_value": c["the auth value"]}
+	tn.expect(201, "POST", "/v1/services/"+tn.service+"/webhooks", hook, tn.asOwner).decode(t, &made)
+	c["the secret that was made"], tn.hook = made.Secret, made.ID
+	webhook := "/v1/services/" + tn.service + "/webhooks/" + tn.hook
+	tn.expect(200, "POST", webhook+"/rotate-secret", nil, tn.asOwner).decode(t, &made)
+	c["the rotated secret"] = made.Secret
+	var options struct{ Challenge string }
+	tn.expect(200, "GET", "/v1/auth/me", nil, func(r *http.Request, _ []byte) error {
+		r.Header.Set("Cookie", "sigilum_token="+c["the session"])
+		return nil
+	})
+	if r, err := tn.send("POST", "/v1/auth/passkeys/options", nil, tn.asOwner); err == nil && r.status == http.StatusOK {
+		r.decode(t, &options)
+		c["the challenge's token"] = options.Challenge
+	}
 
 	id, position := tn.mustSubmit()
 	tn.expect(200, "POST", "/v1/claims/"+id+"/approve", nil, tn.asOwner)
 	receiver.await(patience, "request.approved", []string{id})
-	receiver.mu.Lock()
-	if got := receiver.headers[0].Get("Authorization"); got != c["the auth value"] && receiver.headers[1].Get("Authorization") != c["the auth value"] {
+	if got := receiver.last(1)[0].Get("Authorization"); got != c["the auth value"] {
 		t.Errorf("the receiver was shown %q", got)
 	}
-	receiver.mu.Unlock()
 	if n := len(tn.list(position)); n != 1 {
 		t.Errorf("the list has %d claims", n)
 	}
-	tn.expect(200, "GET", "/v1/services/"+tn.service+"/webhooks", nil, tn.asOwner)
+	c.lists(t, tn, id, webhook)
+}
 
-	for name, secret := range c { // each where it does not belong
-		for header, value := range map[string]string{"Authorization": "Bearer " + secret, "X-Sigma-ApiKey": secret, "Cookie": "sigilum_token=" + secret, "X-Request-ID": "x"} {
-			r, err := tn.send("GET", "/v1/services/"+tn.service+"/nothing", nil, func(r *http.Request, _ []byte) error {
-				r.Header.Set(header, value)
-				return nil
-			})
-			if err != nil || r.status < 400 || len(c.in(r.body)) > 0 {
-				t.Errorf("%s in %s: %v, %v", name, header, r, err)
-			}
+// lists reads all that there is to read, when the receiver that echoes has done so.
+func (c canaries) lists(t *testing.T, tn *tenant, id, webhook string) {
+	var failed struct{ Deliveries []struct{ ID string } }
+	eventually(t, patience, func() error {
+		r, err := tn.send("GET", webhook+"/deliveries?state=dead", nil, tn.asOwner)
+		if err != nil || r.status != http.StatusOK {
+			return fmt.Errorf("%v, %w", r, err)
 		}
-		r, err := tn.send("POST", "/v1/auth/login", map[string]any{"token": secret})
-		if err != nil || r.status != 401 || len(c.in(r.body)) > 0 {
-			t.Errorf("%s as a login token: %v, %v", name, r, err)
+		if r.decode(t, &failed); len(failed.Deliveries) == 0 {
+			return errors.New("no delivery is dead yet")
 		}
+		return nil
+	})
+	if d := tn.expect(200, "GET", webhook+"/deliveries/"+failed.Deliveries[0].ID, nil, tn.asOwner); !strings.Contains(string(d.body), "X-Sigilum-Event") {
+		t.Errorf("the receiver's echo is not kept: %s", d)
 	}
-	tn.expect(200, "POST", "/v1/auth/logout", nil, tn.asOwner)
+	for _, path := range []string{
+		"/v1/services", "/v1/services/" + tn.service, "/v1/services/" + tn.service + "/keys", "/v1/services/" + tn.service + "/webhooks", webhook,
+		webhook + "/events?after=0", "/v1/api-keys", "/v1/namespaces/" + tn.namespace + "/events", "/v1/namespaces/" + tn.namespace + "/policy",
+		"/v1/claims/" + id, "/v1/claims/" + id + "/events", "/v1/auth/me", "/health/ready", "/openapi.json",
+	} {
+		tn.expect(200, "GET", path, nil, tn.asOwner)
+	}
+	tn.expect(200, "GET", "/v1/namespaces/claims?service="+serviceSlug, nil, tn.asGateway)
+	tn.expect(200, "GET", "/v1/namespaces/claims/changes?since=0&service="+serviceSlug, nil, tn.asGateway)
 }
 
 // eavesdropper stands between a client and a ledger and learns every secret.
