@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/eventstore/logtest"
 )
 
 const (
@@ -49,7 +51,13 @@ func (a *arena) open(name string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.host = &host{name: name, ctx: ctx}
 	a.host.Cleanup(cancel)
-	a.node = openLedger(a.host).start()
+	heads := &eventstore.MemoryHeads{} // one, and later than any that is asked for
+	if _, err := heads.Append(ctx, eventstore.StoredHead{}, logtest.Head(a.host, maxArenaCommits*2)); err != nil {
+		a.host.Fatal(err)
+	}
+	a.node = openLedger(a.host).start(func(s *settings) {
+		s.heads, s.signUp = heads, true
+	})
 	a.last, a.estate = a.node.last(), nil
 }
 

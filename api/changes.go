@@ -65,13 +65,22 @@ func (s *Server) changes(c *call) (action, error) {
 // since reads where changes begin. A stream that is resumed says so in its own header,
 // which counts more than the address that it was first opened with.
 func (q *query) since(r *http.Request, stream bool) uint64 {
-	name, text := "since", q.text("since")
-	if id, given := soleHeader(r, lastEventHeader); stream && given {
-		name, text = lastEventHeader, id
-	} else if !q.values.Has("since") {
+	id, given := soleHeader(r, lastEventHeader)
+	var last uint64
+	if given {
+		last = q.position(lastEventHeader, id) // wrong is wrong, whether or not it counts
+	}
+	switch {
+	case given && stream:
+		return last
+	case !q.values.Has("since"):
 		q.Add("since", "is required")
 		return 0
 	}
+	return q.position("since", q.text("since"))
+}
+
+func (q *query) position(name, text string) uint64 {
 	position, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || strconv.FormatUint(position, 10) != text || position > math.MaxInt64 {
 		q.Add(name, invalidSince)

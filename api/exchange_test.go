@@ -22,7 +22,7 @@ import (
 	"github.com/claimledger/claimledger/api/openapi/openapitest"
 )
 
-// impatience is how long a client stays that may be kept waiting by a stream.
+// impatience is how long a client stays that may be kept waiting for changes.
 const impatience = 20 * time.Millisecond
 
 // exchange is a request of a fuzz target as text, to be read as the server would.
@@ -78,7 +78,7 @@ func (a *arena) send(t *testing.T, x exchange) *reply {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	patient := !strings.Contains(r.RequestURI, "changes")
+	patient := !strings.Contains(r.RequestURI, "wait") && !strings.Contains(r.Header.Get("Accept"), "event-stream")
 	if !patient {
 		defer time.AfterFunc(impatience, cancel).Stop()
 	}

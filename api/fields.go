@@ -116,7 +116,7 @@ func (f *fields) time(name string) *time.Time {
 	if !f.get(name, "a string", &s) {
 		return nil
 	}
-	t, err := time.Parse(time.RFC3339, s)
+	t, err := domain.ParseTime(s)
 	if err != nil {
 		f.Add(name, "must be a time such as 2030-01-31T12:00:00Z")
 		return nil

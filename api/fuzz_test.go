@@ -203,7 +203,7 @@ func FuzzCursors(f *testing.F) {
 		"/v1/namespaces/$namespace/claims?as_of=",
 	}
 	for i := range lists {
-		for _, cursor := range []string{"", "0", "1", "aCwA", "aAAA", "AQ", "aP__________fwA", "$claimId", "evt_1", "18446744073709551615", "2026-01-01T00:00:00Z", "%00", "-1", "$first"} {
+		for _, cursor := range []string{"", "0", "1", "aCwA", "aAAA", "AQ", "aP__________fwA", "$claimId", "evt_1", "18446744073709551615", "2026-01-01T00:00:00Z", "0000-01-01T00:00:00%2B23:59", "9999-12-31T23:59:59-23:59", "%00", "-1", "$first"} {
 			f.Add(byte(i), cursor)
 		}
 	}
@@ -247,9 +247,15 @@ func FuzzBody(f *testing.F) {
 		}
 	}
 	const claim = `{"namespace":"$namespace","public_key":"$agentKey","service":"$slug","agent_ip":"::ffff:203.0.113.45%0","nonce":"nonce-12345","subject":null,"agent_id":7}`
+	for _, at := range []string{"9999-12-31T23:59:59-23:59", "2099-01-01T1:00:00Z", "2099-01-01T01:00:00,5Z", "2099-01-01T01:00:00+24:00", "2099-01-01t01:00:00z", "2099-01-01T01:00:00Z"} {
+		f.Add("POST", "/v1/claims/$claimId/approve", []byte(`{"expires_at":"`+at+`"}`), "application/json", "", byte(1))
+	}
 	for _, body := range []string{claim, `{"`, `null`, `[]`, `{"namespace":{}}`, `{"a":1}{"a":2}`, "\xef\xbb\xbf{}", `{"nonce":"\ud800"}`, strings.Repeat(`[`, 10_000), strings.Repeat(" ", 64<<10) + "{}"} {
 		f.Add("POST", "/v1/claims", []byte(body), "application/json", "", byte(0))
 		f.Add("PATCH", "/v1/namespaces/$namespace/policy", []byte(body), "application/json", "", byte(1))
+	}
+	for _, at := range []string{"0000-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-01-01T00:00:00Z"} {
+		f.Add("POST", "/v1/services/$serviceId/webhooks/$webhookId/replay", []byte(`{"from_time":"`+at+`"}`), "application/json", "", byte(1))
 	}
 	f.Fuzz(func(t *testing.T, method, target string, body []byte, contentType, key string, kind byte) {
 		if len(body) > 0 && contentType == "" {

@@ -264,7 +264,7 @@ func (q *query) moment(name string) (m projections.Moment) {
 		m.Position = &position
 		return m
 	}
-	t, err := time.Parse(time.RFC3339, text)
+	t, err := domain.ParseTime(text)
 	if err != nil {
 		q.Add(name, "must be a position, or a time such as 2030-01-31T12:00:00Z (in a query, + is %2B)")
 		return m

@@ -40,6 +40,8 @@ func (c caller) wants(r rule) string {
 	foreign := c.foreignPage && method != http.MethodGet
 	switch r.who {
 	case anyone:
+		return ""
+	case signingIn:
 		if foreign {
 			return "403 FORBIDDEN"
 		}
@@ -249,7 +251,7 @@ func TestAnotherOwnersNewClaim(t *testing.T) {
 func TestRulesAreComplete(t *testing.T) {
 	s := newScene(t)
 	schemes := map[who]string{
-		anyone: "", signer: "signedHeaders", serviceOf: "serviceKey+signedHeaders", maybeService: "serviceKey+signedHeaders signedHeaders",
+		anyone: "", signingIn: "", signer: "signedHeaders", serviceOf: "serviceKey+signedHeaders", maybeService: "serviceKey+signedHeaders signedHeaders",
 		ownerOf: "managementKey sessionToken sessionCookie", session: "sessionToken sessionCookie",
 	}
 	for op, o := range s.document.operations {

@@ -15,6 +15,8 @@ import (
 	"github.com/claimledger/claimledger/api"
 	"github.com/claimledger/claimledger/api/openapi"
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/eventstore/logtest"
 )
 
 // who may call an operation.
@@ -22,6 +24,7 @@ type who string
 
 const (
 	anyone       who = "anyone"
+	signingIn    who = "anyone, but no page of another site" // it would sign a browser in as somebody else
 	signer       who = "whoever signs"
 	serviceOf    who = "a service: signed, with its key"
 	maybeService who = "whoever signs, as a service where it shows a key"
@@ -101,10 +104,19 @@ var rules = []rule{
 	{"DELETE /api-keys/{keyId}", ownerOf, "delete-model", unknown, nil},
 
 	{"GET /v1/auth/login", anyone, "", theirOwn, nil},
-	{"POST /v1/auth/login", anyone, "", theirOwn, map[string]any{"token": "$token"}},
+	{"POST /v1/auth/login", signingIn, "", theirOwn, map[string]any{"token": "$token"}},
+	{"POST /v1/auth/login/passkey/options", anyone, "", theirOwn, nil},
+	{"POST /v1/auth/login/passkey", signingIn, "", theirOwn, nil},
+	{"POST /v1/auth/signup/options", anyone, "", theirOwn, map[string]any{"namespace": "$new"}},
+	{"POST /v1/auth/signup", signingIn, "", theirOwn, nil},
 	{"POST /v1/auth/logout", session, "", theirOwn, nil},
 	{"GET /v1/auth/me", ownerOf, "", theirOwn, nil},
+	{"GET /v1/auth/passkeys", session, "", theirOwn, nil},
+	{"POST /v1/auth/passkeys/options", session, "", theirOwn, nil},
+	{"POST /v1/auth/passkeys", session, "", forbidden, nil}, // the options are the owner's who asked for them
+	{"DELETE /v1/auth/passkeys/{passkeyId}", session, "", unknown, nil},
 
+	{"GET /v1/log/head", anyone, "", theirOwn, nil},
 	{"GET /openapi.json", anyone, "", theirOwn, nil},
 	{"GET /docs", anyone, "", theirOwn, nil},
 	{"GET /docs/{file}", anyone, "", theirOwn, nil},
@@ -228,6 +240,7 @@ type scene struct {
 	document    *description
 	claim       string // pending, as it is only read
 	webhook     string
+	passkey     *authenticator // own's
 	deliveries  *delivered
 	nonexistent bool // names in paths are those of nothing
 }
@@ -264,13 +277,23 @@ const deliveryID = "evt_01kjpzqz7w1n8t5r4e3d2c1b0a_1"
 
 func newScene(t *testing.T) *scene {
 	l := newLedger(t)
+	l.public = passkeyURL
 	d := &delivered{asked: &asked{ledger: l}}
 	return d.scene(t, l.start(d.settings))
 }
 
-// settings of a node that has the deliveries, and limits that no test comes to.
+// headAt is a position that no test comes to, but that of tests of what is too early.
+const headAt = 1 << 40
+
+// settings of a node that has the deliveries and all that can be switched on, and limits
+// that no test comes to.
 func (d *delivered) settings(s *settings) {
-	s.deliveries = d
+	s.deliveries, s.signUp = d, true
+	heads := &eventstore.MemoryHeads{}
+	if _, err := heads.Append(d.t.Context(), eventstore.StoredHead{}, logtest.Head(d.t, headAt)); err != nil {
+		d.t.Fatal(err)
+	}
+	s.heads = heads
 	s.limits = domain.OwnerLimits{Services: 10_000, KeysPerService: 10_000, WebhooksPerService: 10_000, ManagementKeys: 10_000}
 }
 
@@ -283,6 +306,8 @@ func (d *delivered) scene(t *testing.T, n *node) *scene {
 	s := &scene{node: n, t: t, deliveries: d, document: n.described(t), own: n.owner(t, "acme"), other: n.owner(t, "globex"), agent: n.agent(t, "acme")}
 	s.own.policy(map[string]any{"max_pending": 10_000, "max_agents": 10_000})
 	s.service, s.same, s.news = s.own.service("weather"), s.other.service("weather"), s.own.service("news")
+	s.passkey = newAuthenticator(t)
+	s.own.addPasskey(s.passkey)
 	s.claim, s.webhook = s.service.pending(n.agent(t, "acme")), s.hook()
 	return s
 }
@@ -337,6 +362,7 @@ func (s *scene) target(r rule) (method, target string) {
 		}
 		return s.service.id
 	})
+	fill("{passkeyId}", func() string { return s.own.addPasskey(newAuthenticator(s.t)).text("id") })
 	fill("{deliveryId}", func() string { return deliveryID })
 	fill("{file}", func() string { return "page.js" })
 	path = strings.Replace(path, "{namespace}", "acme", 1)
@@ -351,9 +377,19 @@ func (s *scene) target(r rule) (method, target string) {
 	return method, path
 }
 
-// body is the document's example, made valid here.
+// body is the document's example, made valid here, or what an authenticator answers.
 func (s *scene) body(r rule) any {
 	s.t.Helper()
+	switch r.op {
+	case "POST /v1/auth/passkeys":
+		return newAuthenticator(s.t).create(s.own.ask("POST", passkeysPath+"/options", nil).want(200))
+	case "POST /v1/auth/login/passkey":
+		s.passkey.count++
+		return s.passkey.get(s.send(s.t, "POST", signInPath+"/options", nil).want(200))
+	case "POST /v1/auth/signup":
+		start := map[string]any{"namespace": "n" + strings.ToLower(rand.Text())}
+		return newAuthenticator(s.t).create(s.send(s.t, "POST", signUpPath+"/options", start).want(200))
+	}
 	example := s.document.example(r.op)
 	if example == nil {
 		return nil

@@ -15,24 +15,42 @@ import (
 // before (a proxy, say) has seen the same one.
 type Router struct {
 	mux     *mux.Router
+	plain   map[string]bool // the paths without names in braces
 	origins []string
 }
 
 // NewRouter makes a Router without routes.
 func NewRouter() *Router {
-	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true)}
+	r := &Router{mux: mux.NewRouter().UseEncodedPath().SkipClean(true), plain: map[string]bool{}}
 	r.Otherwise(domain.Errorf(domain.CodeNotFound, "There is nothing at this path."))
 	r.mux.MethodNotAllowedHandler = http.HandlerFunc(r.methodNotAllowed)
 	return r
 }
 
-// Handle adds a handler. HEAD goes where GET goes.
+// Handle adds a handler. HEAD goes where GET goes. A path in plain letters, which has to
+// be added first, is never taken for a name in another one's braces: what it does not have
+// the method for is 405 and not looked for there.
 func (r *Router) Handle(method, path string, h http.Handler) {
 	methods := []string{method}
 	if method == http.MethodGet {
 		methods = append(methods, http.MethodHead)
 	}
+	if strings.Contains(path, "{") {
+		h = r.unlessPlain(h)
+	} else {
+		r.plain[path] = true
+	}
 	r.mux.Handle(path, h).Methods(methods...)
+}
+
+func (r *Router) unlessPlain(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if r.plain[req.URL.EscapedPath()] {
+			r.methodNotAllowed(w, req)
+			return
+		}
+		h.ServeHTTP(w, req)
+	})
 }
 
 // Otherwise says what a path without a handler is refused with.
@@ -122,7 +140,10 @@ func (r *Router) allowed(req *http.Request) []string {
 		probe := req.Clone(req.Context())
 		probe.Method = method
 		var match mux.RouteMatch
-		if r.mux.Match(probe, &match) && match.MatchErr == nil {
+		if !r.mux.Match(probe, &match) || match.MatchErr != nil {
+			continue
+		}
+		if path, err := match.Route.GetPathTemplate(); err == nil && (path == req.URL.EscapedPath() || !r.plain[req.URL.EscapedPath()]) {
 			allow = append(allow, method)
 		}
 	}

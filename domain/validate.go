@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -102,6 +103,25 @@ func ValidSlug(slug string) bool { return slugPattern.MatchString(slug) }
 
 // DID is the decentralized identifier of a namespace.
 func DID(namespace string) string { return "did:sigilum:" + namespace }
+
+// ParseTime reads a time as RFC 3339 has it, and refuses what time.Parse takes besides (an
+// hour of one digit, a comma for the point) and what has a year of more or less than four
+// digits in UTC, in which times are stored.
+func ParseTime(text string) (time.Time, error) {
+	if !timePattern.MatchString(text) {
+		return time.Time{}, errors.New("not a time as in RFC 3339")
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return time.Time{}, fmt.Errorf("the year %d in UTC", year)
+	}
+	return t, nil
+}
+
+var timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 // ValidAgentIP reports whether a text is an IP address, without a zone: that would mean
 // something on one machine only.

@@ -78,3 +78,15 @@ func TestErrorCode(t *testing.T) {
 		t.Error("an Error drops its cause or its text")
 	}
 }
+
+func TestParseTime(t *testing.T) {
+	for text, want := range map[string]bool{
+		"2030-01-31T12:00:00Z": true, "2030-01-31T12:00:00.5+01:00": true, "0000-01-01T00:00:00Z": true, "9999-12-31T23:59:59.999Z": true,
+		"2030-01-31T2:00:00Z": false, "2030-01-31T12:00:00,5Z": false, "2030-01-31T12:00:00+24:00": false, "2030-02-30T12:00:00Z": false,
+		"2030-01-31T12:00:00": false, "2030-01-31": false, "": false, "0000-01-01T00:00:00+01:00": false, "9999-12-31T23:59:59-00:01": false,
+	} {
+		if at, err := ParseTime(text); (err == nil) != want {
+			t.Errorf("%q: %v, %v", text, at, err)
+		}
+	}
+}

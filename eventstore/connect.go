@@ -23,6 +23,9 @@ const (
 	// until then requests to it time out.
 	pingInterval = 3 * time.Second
 	maxPings     = 2
+	// writeTimeout bounds a write to the connection. While one is stuck, nothing else
+	// can be asked over it either, whatever time the caller has.
+	writeTimeout = 2 * time.Second
 )
 
 // The oldest server that has all that the log relies on.
@@ -63,6 +66,7 @@ func connectionOptions(logger *slog.Logger) []nats.Option {
 		nats.ReconnectJitter(reconnectNoise, reconnectNoise),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
+		nats.FlusherTimeout(writeTimeout),
 		// A commit that is sent while there is no connection fails, instead of going
 		// out with the next one, after its caller was told that it failed.
 		nats.ReconnectBufSize(-1),

@@ -41,10 +41,25 @@ type Log interface {
 	// not known (the answer was lost), Append settles it itself by reading the
 	// boundary's tail and sending the same bytes again, until ctx ends; only then
 	// the error is ErrOutcomeUnknown, and the commit may or may not be recorded.
-	// Any other error means that nothing was recorded: ErrUnavailable, or ErrTooLarge
-	// and others for a commit that was not worth sending. Without a connection it
-	// fails at once. ctx should have a deadline.
+	// Any other error means that nothing was recorded: ErrUnavailable; ErrBusy, at once,
+	// when too many commits wait already; ErrTooLarge and others for a commit that was
+	// not worth sending. Without a connection it fails at once. ctx should have a
+	// deadline: a commit that still waits to be sent when it ends is not recorded.
+	//
+	// Commits that are appended at the same time share what it costs to make them
+	// durable; those of different boundaries neither wait nor fail for each other.
 	Append(ctx context.Context, after Head, commit *domain.Commit) (Record, error)
+
+	// Begin is Append that doesn't wait for the end. The commit's version and hash are
+	// known at once.
+	Begin(ctx context.Context, after Head, commit *domain.Commit) *Pending
+
+	// Chain is Begin after a commit of the same boundary that was begun on this log and
+	// may not have ended. They are recorded in their order and, where that saves time,
+	// together. When the one before fails, so does this one, and nothing of it is
+	// recorded: with a *ConflictError if that was the reason, else with ErrUnavailable.
+	// Only where the outcome of both is not known the error is ErrOutcomeUnknown.
+	Chain(ctx context.Context, behind *Pending, commit *domain.Commit) *Pending
 
 	// Tail is the head of a boundary as its leader has it, durable; never behind an
 	// acknowledged Append of anyone.

@@ -34,22 +34,46 @@ func NewMemory() *Memory {
 
 // Append records the commit, unless ctx has ended or the head is another.
 func (m *Memory) Append(ctx context.Context, after Head, commit *domain.Commit) (Record, error) {
-	rec, err := prepare(after, commit)
-	if err != nil {
-		return Record{}, err
+	return m.Begin(ctx, after, commit).Wait()
+}
+
+// Begin does the same; there is nothing to wait for.
+func (m *Memory) Begin(ctx context.Context, after Head, commit *domain.Commit) *Pending {
+	p := newPending(after, commit)
+	if p.open() {
+		p.end(m.record(ctx, after, p.rec))
 	}
+	return p
+}
+
+// Chain records the commit if the one before it was recorded.
+func (m *Memory) Chain(ctx context.Context, behind *Pending, commit *domain.Commit) *Pending {
+	p := newPendingBehind(behind, commit)
+	if !p.open() {
+		return p
+	}
+	after, err := behind.outcome(p)
+	if err != nil {
+		p.end(0, err)
+	} else {
+		p.end(m.record(ctx, after, p.rec))
+	}
+	return p
+}
+
+func (m *Memory) record(ctx context.Context, after Head, rec Record) (position uint64, err error) {
 	if err := ctx.Err(); err != nil {
-		return Record{}, errors.Join(ErrUnavailable, err)
+		return 0, errors.Join(ErrUnavailable, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := commit.Boundary()
+	b := rec.Commit.Boundary()
 	if head := m.heads[b]; head != after {
-		return Record{}, &ConflictError{Boundary: b, Expected: after, Actual: head}
+		return 0, &ConflictError{Boundary: b, Expected: after, Actual: head}
 	}
 	rec.Position = m.add(b, rec.Stored)
 	m.heads[b] = rec.Head()
-	return rec, nil
+	return rec.Position, nil
 }
 
 // Inject records bytes as they are, at the end of a boundary whose head stays what

@@ -32,6 +32,8 @@ type Stream struct {
 	nc     *nats.Conn
 	link   *link
 	js     jetstream.JetStream
+	group  *group
+	steps  chan struct{}          // as many as may settle at the same time
 	config jetstream.StreamConfig // that the stream must have
 	logger *slog.Logger
 
@@ -56,7 +58,11 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	s := &Stream{nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas), logger: logger}
+	s := &Stream{
+		nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas),
+		steps: make(chan struct{}, maxSteps), logger: logger,
+	}
+	s.group = newGroup(paceOf(replicas), s.send)
 	var streams []jetstream.Stream
 	for _, cfg := range allConfigs(replicas) {
 		stream, err := openStream(ctx, s.link, js, cfg)

@@ -4,11 +4,16 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
 )
+
+// maxWaiting bounds how many commands wait for their turn at one boundary: about what a
+// slow disk records in the time that callers have.
+const maxWaiting = 4096
 
 // folded is a state that commits are folded into.
 type folded interface {
@@ -29,6 +34,7 @@ type boundary[S folded] struct {
 	log eventstore.Log
 
 	deciding chan struct{}
+	waiting  atomic.Int64 // for deciding
 	asking   asking
 
 	loaded chan struct{} // closed when the first load ended, well or not
@@ -45,8 +51,13 @@ func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *bou
 	return b
 }
 
-// lock waits for the turn to decide; the caller calls unlock when err is nil.
+// lock waits for the turn to decide, unless too many do; the caller calls unlock when
+// err is nil.
 func (b *boundary[S]) lock(ctx context.Context) error {
+	defer b.waiting.Add(-1)
+	if b.waiting.Add(1) > maxWaiting {
+		return unavailable("Too many commands are waiting for this namespace; nothing was recorded.", nil)
+	}
 	select {
 	case b.deciding <- struct{}{}:
 		return nil

@@ -174,7 +174,7 @@ func TestOutcomeUnknown(t *testing.T) {
 
 func TestLogErrors(t *testing.T) {
 	t.Parallel()
-	for _, cause := range []error{eventstore.ErrUnavailable, eventstore.ErrTooLarge, context.DeadlineExceeded, errors.New("?")} {
+	for _, cause := range []error{eventstore.ErrUnavailable, eventstore.ErrBusy, eventstore.ErrTooLarge, context.DeadlineExceeded, errors.New("?")} {
 		log := &troubled{Log: eventstore.NewMemory()}
 		x := newTester(t, log)
 		x.namespace("acme")
@@ -225,4 +225,26 @@ func TestWaitingForATurn(t *testing.T) {
 	}
 	close(leave)
 	group.Wait()
+}
+
+func TestTooManyWaitForATurn(t *testing.T) {
+	t.Parallel()
+	b := newBoundary(domain.ClaimsOf("acme"), eventstore.NewMemory(), domain.NewClaims("acme"))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := b.lock(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range maxWaiting {
+		group.Go(func() { wantCode(t, "one that waits", b.lock(ctx), domain.CodeServiceUnavailable) })
+	}
+	eventually(t, "all to wait", func() bool { return b.waiting.Load() == maxWaiting })
+	wantCode(t, "one more", b.lock(t.Context()), domain.CodeServiceUnavailable)
+	cancel()
+	group.Wait()
+	b.unlock()
+	if err := b.lock(t.Context()); err != nil {
+		t.Errorf("when nobody waits: %v", err)
+	}
 }

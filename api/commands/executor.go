@@ -381,6 +381,8 @@ func logError(err error) error {
 	switch {
 	case errors.As(err, &known):
 		return err
+	case errors.Is(err, eventstore.ErrBusy):
+		return unavailable("Too many commands are waiting to be recorded; nothing was recorded.", err)
 	case errors.As(err, &broken):
 		return unavailable("The ledger's log is not what it was, so nothing is recorded and nobody is authorized; its operator has to look at it.", err)
 	case errors.Is(err, eventstore.ErrOutcomeUnknown):

@@ -143,14 +143,14 @@ func (c *verifiedCertificate) checkFields() error {
 
 func (c *verifiedCertificate) parseTimes() error {
 	var err error
-	if c.issuedAt, err = time.Parse(time.RFC3339, c.IssuedAt); err != nil {
+	if c.issuedAt, err = domain.ParseTime(c.IssuedAt); err != nil {
 		return invalid("the certificate's issuedAt is not a time (RFC 3339)")
 	}
 	if c.ExpiresAt == nil {
 		return nil
 	}
 	// An empty text is refused here, too: the proof cannot tell it from null.
-	if c.expiresAt, err = time.Parse(time.RFC3339, *c.ExpiresAt); err != nil {
+	if c.expiresAt, err = domain.ParseTime(*c.ExpiresAt); err != nil {
 		return invalid("the certificate's expiresAt is neither null nor a time (RFC 3339)")
 	}
 	return nil

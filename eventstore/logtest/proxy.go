@@ -20,22 +20,26 @@ type Proxy struct {
 	links  map[*link]bool
 	mode   proxyMode
 	onLoss func()
+	moved  chan struct{} // closed, and replaced, when the mode changes
 }
 
 type proxyMode int
 
 const (
-	forwarding    proxyMode = iota
-	losingRequest           // the next append is dropped, and its connection cut
-	losingAnswer            // the next append is passed on, what is answered dropped, and the connection cut
-	stalling                // everything is dropped
-	refusing                // no connection is kept
+	forwarding        proxyMode = iota
+	losingRequest               // the next append is dropped, and its connection cut
+	losingAnswer                // the next append is passed on, what is answered dropped, and the connection cut
+	losingBatch                 // the next end of a batch is dropped, and its connection cut
+	losingBatchAnswer           // the next answer to a batch is dropped, and its connection cut
+	holding                     // what clients say waits
+	stalling                    // everything is dropped
+	refusing                    // no connection is kept
 )
 
 // link is one connection of a client with the one to the server.
 type link struct {
 	client, server net.Conn
-	answerLost     bool // what the server says next is dropped
+	onAnswer       func() // what the server says next is dropped, and this called
 }
 
 func (l *link) close() {
@@ -49,7 +53,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: listener, server: server, links: make(map[*link]bool)}
+	p := &Proxy{listener: listener, server: server, links: make(map[*link]bool), moved: make(chan struct{})}
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		listener.Close()
@@ -70,6 +74,17 @@ func (p *Proxy) LoseRequest(then func()) { p.set(losingRequest, then) }
 // before the client learns of it.
 func (p *Proxy) LoseAnswer(then func()) { p.set(losingAnswer, then) }
 
+// LoseBatch has the next batch not end, so that nothing of it is recorded; then is
+// called before the client learns of it.
+func (p *Proxy) LoseBatch(then func()) { p.set(losingBatch, then) }
+
+// LoseBatchAnswer has the next batch recorded without its answer; then is called
+// before the client learns of it.
+func (p *Proxy) LoseBatchAnswer(then func()) { p.set(losingBatchAnswer, then) }
+
+// Hold keeps back what clients say until the proxy is told what to do with it.
+func (p *Proxy) Hold() { p.set(holding, nil) }
+
 // Stall leaves all connections open and passes nothing on.
 func (p *Proxy) Stall() { p.set(stalling, nil) }
 
@@ -89,6 +104,33 @@ func (p *Proxy) set(mode proxyMode, onLoss func()) {
 		}
 	}
 	p.mode, p.onLoss = mode, onLoss
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+// released waits while clients are held, and gives what to do with what they said.
+func (p *Proxy) released() proxyMode {
+	for {
+		p.mu.Lock()
+		mode, moved := p.mode, p.moved
+		p.mu.Unlock()
+		if mode != holding {
+			return mode
+		}
+		<-moved
+	}
+}
+
+// lose goes back to forwarding, and reports whether something was to be lost in this
+// way until now: each loss happens once.
+func (p *Proxy) lose(mode proxyMode) (onLoss func(), due bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mode != mode {
+		return nil, false
+	}
+	p.mode = forwarding
+	return p.onLoss, true
 }
 
 func (p *Proxy) accept() {
@@ -141,22 +183,30 @@ func (p *Proxy) pump(l *link, from io.Reader, to io.Writer, check func(*link, []
 	}
 }
 
+// What tells the parts of the protocol apart.
+var (
+	anAppend    = []byte("HPUB ledger.")
+	batchEnd    = []byte("Nats-Batch-Commit")
+	batchAnswer = []byte(`"batch":`)
+)
+
 // request passes on what a client says.
 func (p *Proxy) request(l *link, chunk []byte) ([]byte, error) {
-	p.mu.Lock()
-	mode, onLoss := p.mode, p.onLoss
-	isAppend := bytes.Contains(chunk, []byte("HPUB ledger."))
-	if isAppend && (mode == losingRequest || mode == losingAnswer) {
-		p.mode = forwarding
-		l.answerLost = mode == losingAnswer
-	}
-	p.mu.Unlock()
-	switch {
+	switch mode := p.released(); {
 	case mode == stalling:
 		return nil, nil
-	case isAppend && mode == losingRequest:
-		onLoss()
-		return nil, errCut
+	case mode == losingRequest && bytes.Contains(chunk, anAppend),
+		mode == losingBatch && bytes.Contains(chunk, batchEnd):
+		if onLoss, due := p.lose(mode); due {
+			onLoss()
+			return nil, errCut
+		}
+	case mode == losingAnswer && bytes.Contains(chunk, anAppend):
+		if onLoss, due := p.lose(mode); due {
+			p.mu.Lock()
+			l.onAnswer = onLoss
+			p.mu.Unlock()
+		}
 	}
 	return chunk, nil
 }
@@ -166,12 +216,15 @@ func (p *Proxy) request(l *link, chunk []byte) ([]byte, error) {
 // doubt all the same.
 func (p *Proxy) answer(l *link, chunk []byte) ([]byte, error) {
 	p.mu.Lock()
-	stalled, lost, onLoss := p.mode == stalling, l.answerLost, p.onLoss
+	mode, onLoss := p.mode, l.onAnswer
 	p.mu.Unlock()
+	if mode == losingBatchAnswer && bytes.Contains(chunk, batchAnswer) {
+		onLoss, _ = p.lose(mode)
+	}
 	switch {
-	case stalled:
+	case mode == stalling:
 		return nil, nil
-	case lost:
+	case onLoss != nil:
 		onLoss()
 		return nil, errCut
 	}

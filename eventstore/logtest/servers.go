@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -43,7 +44,7 @@ func OnEmbedded(t *testing.T) *Harness {
 	proxy := NewProxy(t, u.Host)
 	user := url.UserPassword(access.User, access.Password).String()
 	return &Harness{
-		Log: stream, Another: openLog(t, nc, 1), Many: 600, Inject: injectVia(nc),
+		Log: stream, Another: openLog(t, nc, 1), Many: 600, Inject: injectVia(nc), Batches: batchesVia(nc),
 		Proxy: proxy, Faulty: openLog(t, connect(t, "nats://"+user+"@"+proxy.Addr()), 1),
 	}
 }
@@ -54,7 +55,7 @@ func OnSingle(t *testing.T) *Harness {
 	nc := connect(t, node.URL())
 	create(t, nc, 1)
 	return &Harness{
-		Log: openLog(t, nc, 1), Another: openLog(t, connect(t, node.URL()), 1), Many: 20, Inject: injectVia(nc),
+		Log: openLog(t, nc, 1), Another: openLog(t, connect(t, node.URL()), 1), Many: 20, Inject: injectVia(nc), Batches: batchesVia(nc),
 		Disturb: func(t *testing.T) {
 			node.Stop()
 			node.Start(t)
@@ -75,7 +76,7 @@ func OnCluster(t *testing.T) *Harness {
 	create(t, nc, 3)
 	proxy := NewProxy(t, nodes[1].addr)
 	h := &Harness{
-		Log: openLog(t, nc, 3), Another: openLog(t, connect(t, all), 3), Many: 600, Inject: injectVia(nc),
+		Log: openLog(t, nc, 3), Another: openLog(t, connect(t, all), 3), Many: 600, Inject: injectVia(nc), Batches: batchesVia(nc),
 		Proxy: proxy, Faulty: openLog(t, connect(t, "nats://"+proxy.Addr()), 3),
 	}
 	h.Disturb = func(t *testing.T) {
@@ -90,6 +91,15 @@ func OnCluster(t *testing.T) *Harness {
 		leader.Start(t)
 	}
 	return h
+}
+
+// Cluster starts a log on three servers that stop when the test ends, for measurements.
+func Cluster(t testing.TB) (*nats.Conn, *eventstore.Stream) {
+	t.Helper()
+	nodes := NewNodes(t, 3, durable)
+	nc := connect(t, nodes[0].URL())
+	create(t, nc, 3)
+	return nc, openLog(t, nc, 3)
 }
 
 func leaderOf(t *testing.T, nodes []*Node) (leader *Node) {
@@ -142,6 +152,39 @@ func injectVia(nc *nats.Conn) func(*testing.T, domain.Boundary, []byte) {
 		if _, err := nc.RequestWithContext(deadline(t), eventstore.Subject(b), stored); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func batchesVia(nc *nats.Conn) func(*testing.T, uint64) map[uint64]string {
+	return func(t *testing.T, after uint64) map[uint64]string {
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumer, err := js.OrderedConsumer(deadline(t), eventstore.StreamName, jetstream.OrderedConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, HeadersOnly: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages, err := consumer.Messages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer messages.Stop()
+		ids := make(map[uint64]string)
+		for pending := consumer.CachedInfo().NumPending; uint64(len(ids)) < pending; {
+			m, err := messages.Next(jetstream.NextContext(deadline(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[meta.Sequence.Stream] = m.Headers().Get("Nats-Batch-Id")
+		}
+		return ids
 	}
 }
 

@@ -21,6 +21,11 @@ type Harness struct {
 	// Inject stores bytes at the end of a boundary, past all checks.
 	Inject func(t *testing.T, b domain.Boundary, stored []byte)
 
+	// Batches are the ids of the batches in which the commits after a position were
+	// sent, by position, empty for those that went by themselves; nil where commits
+	// never go together.
+	Batches func(t *testing.T, after uint64) map[uint64]string
+
 	// The log's heads, as each of the logs reaches them.
 	Heads, AnotherHeads, FaultyHeads eventstore.LogHeads
 
@@ -68,6 +73,16 @@ func Run(t *testing.T, open func(*testing.T) *Harness) {
 		{"lost answers of many", testLostAnswersOfMany, h.Proxy != nil},
 		{"the log can't be reached", testUnreachable, h.Proxy != nil},
 		{"server stops", testDisturbed, h.Disturb != nil},
+		{"many writers", testMany, true},
+		{"many writers, and the server stops", testManyDisturbed, h.Disturb != nil},
+		{"chains", testChains, true},
+		{"chains in batches", testChainedBatch, h.Proxy != nil},
+		{"batches are refused", testRefusedBatch, h.Proxy != nil},
+		{"batches are lost", testLostBatches, h.Proxy != nil},
+		{"limits of batches", testBatchLimits, h.Proxy != nil},
+		{"too many wait", testBusy, h.Proxy != nil},
+		{"the time is over", testTimeIsOver, h.Proxy != nil},
+		{"follow what the leader has not shown", testFollowUnshown, h.Proxy != nil},
 		{"unknown event", testUnknownEvent, true},
 	} {
 		if test.applies {
@@ -139,6 +154,16 @@ func wantSame(t *testing.T, what string, got, want []eventstore.Record) {
 				got[i].Commit.ID, got[i].Position, want[i].Commit.ID, want[i].Position)
 		}
 	}
+}
+
+// lastOf is the ledger's last position.
+func lastOf(t *testing.T, log eventstore.Log) uint64 {
+	t.Helper()
+	last, err := log.Last(deadline(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return last
 }
 
 // wantChain checks that records are a boundary from its first commit on.

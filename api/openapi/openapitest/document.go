@@ -100,12 +100,16 @@ func (d *document) find(method, path string) (op *operation, vars map[string]str
 		return nil, nil, false
 	}
 	segments := strings.Split(path, "/")
+	plain := false
 	for i := range d.operations {
+		if plain && d.operations[i].open() > 0 {
+			break // a path in plain letters is no name
+		}
 		vars, ok := d.operations[i].vars(segments)
 		if ok && d.operations[i].method == method {
 			return &d.operations[i], vars, true
 		}
-		known = known || ok
+		known, plain = known || ok, plain || ok && d.operations[i].open() == 0
 	}
 	return nil, nil, known
 }

@@ -1,0 +1,118 @@
+package eventstore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/claimledger/claimledger/domain"
+)
+
+// Pending is a commit that was handed over to be appended. It is safe for concurrent
+// use.
+type Pending struct {
+	boundary domain.Boundary
+	rec      Record // without a position
+
+	stop     func() bool // ends the watch over its context
+	once     sync.Once
+	done     chan struct{}
+	position uint64 // both are set before done is closed
+	err      error
+}
+
+// newPending puts the commit after the head. One that can't be recorded has ended.
+func newPending(after Head, commit *domain.Commit) *Pending {
+	p := &Pending{boundary: commit.Boundary(), done: make(chan struct{})}
+	var err error
+	if p.rec, err = prepare(after, commit); err != nil {
+		p.end(0, err)
+	}
+	return p
+}
+
+// newPendingBehind does the same after a commit that may not have ended.
+func newPendingBehind(behind *Pending, commit *domain.Commit) *Pending {
+	p := newPending(behind.Head(), commit)
+	if p.boundary != behind.boundary {
+		p.end(0, fmt.Errorf("commit %s of %s is chained to one of %s", commit.ID, p.boundary, behind.boundary))
+	}
+	return p
+}
+
+// end says how it came out; only the first word counts.
+func (p *Pending) end(position uint64, err error) {
+	p.once.Do(func() {
+		p.position, p.err = position, err
+		close(p.done)
+		if p.stop != nil {
+			p.stop()
+		}
+	})
+}
+
+// Done is closed when it is known how the append came out.
+func (p *Pending) Done() <-chan struct{} { return p.done }
+
+// Wait gives what Append would. It returns at the latest shortly after the append's
+// own context has ended.
+func (p *Pending) Wait() (Record, error) {
+	<-p.done
+	if p.err != nil {
+		return Record{}, p.err
+	}
+	rec := p.rec
+	rec.Position = p.position
+	return rec, nil
+}
+
+// Commit is the commit as it will be read, with its version; nil for one that can't be
+// recorded.
+func (p *Pending) Commit() *domain.Commit { return p.rec.Commit }
+
+// Head is the boundary's head once the commit is recorded. Its position is 0 until
+// then.
+func (p *Pending) Head() Head {
+	if p.rec.Commit == nil {
+		return Head{}
+	}
+	head := p.rec.Head()
+	if p.recorded() {
+		head.Position = p.position
+	}
+	return head
+}
+
+// open reports whether it has not ended.
+func (p *Pending) open() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *Pending) recorded() bool { return !p.open() && p.err == nil }
+
+// outcome waits, and gives the head for the commit that follows, or the reason for
+// which that one isn't recorded either.
+func (p *Pending) outcome(next *Pending) (Head, error) {
+	rec, err := p.Wait()
+	switch {
+	case err == nil:
+		return rec.Head(), nil
+	case isConflict(err):
+		var conflict *ConflictError
+		errors.As(err, &conflict)
+		return Head{}, &ConflictError{Boundary: next.boundary, Expected: p.Head(), Actual: conflict.Actual}
+	default:
+		// The error is no part of this one: it may say that the outcome is unknown.
+		return Head{}, fmt.Errorf("%w: the commit before it was not recorded: %v", ErrUnavailable, err)
+	}
+}
+
+func isConflict(err error) bool {
+	var conflict *ConflictError
+	return errors.As(err, &conflict)
+}
