@@ -145,7 +145,7 @@ func (s *Server) bounded(w http.ResponseWriter, c *call, e endpoint) (answer, er
 }
 
 func (s *Server) serve(ctx context.Context, w http.ResponseWriter, c *call, e endpoint) (answer, error) {
-	if err := s.byAddress.allow(w, clientAddress(c.r), "address"); err != nil {
+	if err := s.byAddress.allow(w, clientAddress(c.r, s.config.Rates.Proxies), "address"); err != nil {
 		return answer{}, err
 	}
 	if err := c.readBody(w); err != nil {

@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -22,6 +24,8 @@ const maxLimited = 100_000
 type RateLimits struct {
 	Key     float64 // for each service key, management key or owner's session
 	Address float64 // for each client address, an IPv6 network of 64 bits counting as one
+	// Proxies are believed when they say for whom they ask, and nobody else is.
+	Proxies []netip.Prefix
 }
 
 // rateLimiter counts requests by who makes them. Each may use a second's worth at once.
@@ -67,8 +71,12 @@ func (l *rateLimiter) allow(w http.ResponseWriter, who, what string) error {
 	return domain.Errorf(domain.CodeRateLimited, "More than %g requests a second for this %s.", float64(l.perSecond), what)
 }
 
-// clientAddress is who is at the other end of the connection: no header is believed.
-func clientAddress(r *http.Request) string {
+const forwardedHeader = "X-Forwarded-For"
+
+// clientAddress is who asks: whoever is at the other end of the connection or, where that
+// is a proxy that is believed, the last in X-Forwarded-For that is none. What stands before
+// that one is its own word.
+func clientAddress(r *http.Request, proxies []netip.Prefix) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
@@ -77,11 +85,23 @@ func clientAddress(r *http.Request) string {
 	if err != nil {
 		return host
 	}
+	hops := strings.Split(strings.Join(r.Header.Values(forwardedHeader), ","), ",")
 	addr = addr.Unmap().WithZone("")
+	for len(hops) > 0 && isProxy(addr, proxies) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1]))
+		if err != nil {
+			break // the proxy tells nothing: it counts itself
+		}
+		addr, hops = hop.Unmap().WithZone(""), hops[:len(hops)-1]
+	}
 	if addr.Is6() {
 		// Whoever has one IPv6 address has the network's other 2^64.
 		prefix, _ := addr.Prefix(64)
 		return prefix.String()
 	}
 	return addr.String()
+}
+
+func isProxy(addr netip.Addr, proxies []netip.Prefix) bool {
+	return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

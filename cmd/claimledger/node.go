@@ -328,7 +328,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	server, err := api.New(api.Config{
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
-		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress},
+		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress, Proxies: n.TrustedProxies},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries, Heads: stream.Heads(),
 		SignUp: n.SignUp,
 		KeepEmail: func(ctx context.Context, ownerID, email string) error {

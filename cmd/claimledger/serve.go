@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -52,6 +53,7 @@ type serveCommand struct {
 	SignUp              bool            `help:"Anybody may begin a namespace, with a passkey."`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
+	TrustedProxies      []netip.Prefix  `help:"Proxies that are believed when they say in X-Forwarded-For for whom they ask, as networks such as 10.0.0.0/8. It counts for --rate-limit-address alone." placeholder:"CIDR,…"`
 	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`

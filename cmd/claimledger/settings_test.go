@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,6 +57,8 @@ func TestSettings(t *testing.T) {
 			[]time.Duration{5 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour}},
 		{"sign-up's default", nil, nil, func(c *serveCommand) any { return c.SignUp }, false},
 		{"sign-up", []string{"CLAIMLEDGER_SIGN_UP=true"}, nil, func(c *serveCommand) any { return c.SignUp }, true},
+		{"proxies", []string{"CLAIMLEDGER_TRUSTED_PROXIES=10.0.0.0/8,fd00::/8"}, nil,
+			func(c *serveCommand) any { return c.TrustedProxies }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}},
 		{"no retries", nil, []string{"--webhook-retries", ""}, func(c *serveCommand) any { return c.WebhookRetries }, []time.Duration{}},
 	}
 	for _, test := range tests {
@@ -92,6 +95,7 @@ func TestBadSettings(t *testing.T) {
 		{nil, []string{"serve", "--replicas", "6", "--nats-url", "nats://n"}, "--replicas"},
 		{nil, []string{"serve", "--max-keys", "0"}, "--max-keys"},
 		{nil, []string{"serve", "--rate-limit-key", "-1"}, "--rate-limit-key"},
+		{nil, []string{"serve", "--trusted-proxies", "10.0.0.1/33"}, "--trusted-proxies"},
 		{nil, []string{"serve", "--max-connections", "-1"}, "--max-connections"},
 		{nil, []string{"serve", "--max-connections", "1000000000"}, "ulimit -n"},
 		{nil, []string{"serve", "--log-level", "loud"}, "--log-level"},
