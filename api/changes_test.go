@@ -119,7 +119,8 @@ func TestForgottenChanges(t *testing.T) {
 	other.changes(a, since(0)).want(200)
 }
 
-// forget makes the feed as it is a million commits later.
+// forget makes the feed as it is a million commits later. What the projector is about to
+// write is not to come between noting what is forgotten and forgetting it.
 func (l *ledger) forget(position uint64) {
 	l.t.Helper()
 	conn, err := pgdb.Open(l.t.Context(), l.db, pgdb.Options{MaxConns: 1})
@@ -127,13 +128,22 @@ func (l *ledger) forget(position uint64) {
 		l.t.Fatal(err)
 	}
 	defer conn.Close()
+	tx, err := conn.Begin(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	for _, sql := range []string{
-		"UPDATE model_feed_v1_g1.services s SET forgotten = greatest(forgotten, (SELECT max(position) FROM model_feed_v1_g1.changes c WHERE c.service_id = s.service_id AND position <= $1))",
-		"DELETE FROM model_feed_v1_g1.changes WHERE position <= $1",
+		"LOCK TABLE model_feed_v1_g1.services IN SHARE ROW EXCLUSIVE MODE",
+		fmt.Sprintf(`WITH gone AS (DELETE FROM model_feed_v1_g1.changes WHERE position <= %d RETURNING service_id, position)
+			UPDATE model_feed_v1_g1.services s
+			SET forgotten = greatest(forgotten, (SELECT max(position) FROM gone WHERE gone.service_id = s.service_id))`, position),
 	} {
-		if _, err := conn.Exec(l.t.Context(), sql, position); err != nil {
+		if _, err := tx.Exec(l.t.Context(), sql); err != nil {
 			l.t.Fatal(err)
 		}
+	}
+	if err := tx.Commit(l.t.Context()); err != nil {
+		l.t.Fatal(err)
 	}
 }
 
