@@ -149,7 +149,7 @@ func (l *ledger) forget(position uint64) {
 
 func TestWaitForChanges(t *testing.T) {
 	l := newLedger(t)
-	n := l.start(func(s *settings) { s.timeout = 300 * time.Millisecond })
+	n := l.start(func(s *settings) { s.timeout = time.Second })
 	o := n.owner(t, "acme")
 	s, other := o.service("weather"), o.service("news")
 	a := l.agent(t, "acme")
@@ -164,17 +164,13 @@ func TestWaitForChanges(t *testing.T) {
 	for i, verb := range []string{"approve", "revoke"} {
 		wait(20)
 		other.approved(o, l.agent(t, "acme")) // wakes nobody
-		began := time.Now()
 		o.decide(ids[0], verb, nil).want(200)
 		got := changesOf(<-answers)
 		if want := fmt.Sprintf("%s %s@%d", []string{"add", "remove"}[i], ids[0], l.last()); got.String() != want {
 			t.Errorf("told %s, want %s", got, want)
 		}
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("it took %v to tell", took)
-		}
 	}
-	wait(1)
+	wait(2)
 	if got := changesOf(<-answers); len(got.Changes) != 0 || got.Position != fmt.Sprint(l.last()) {
 		t.Errorf("in vain it waited for %s up to %s", got, got.Position)
 	}
