@@ -98,7 +98,7 @@ func (s *Server) authenticateService(ctx context.Context, r *http.Request, badKe
 // authenticateOwner finds the owner behind a session or a management key. Where a
 // request carries several, the most explicit one counts: key, header, cookie.
 func (s *Server) authenticateOwner(ctx context.Context, r *http.Request) (*owner, error) {
-	if key := r.Header.Get(managementKeyHeader); key != "" {
+	if key, _ := soleHeader(r, managementKeyHeader); key != "" {
 		return s.authenticateManagementKey(ctx, key)
 	}
 	if token := bearer(r); token != "" {

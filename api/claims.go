@@ -45,7 +45,7 @@ func (s *Server) submit(c *call) (action, error) {
 		AgentID:   f.optional("agent_id", domain.MaxAgentID),
 		AgentName: f.optional("agent_name", domain.MaxAgentName),
 	}
-	if _, err := httpsig.ParseKey(cmd.PublicKey); err != nil && cmd.PublicKey != "" {
+	if _, err := httpsig.DecodeKey(cmd.PublicKey); err != nil && cmd.PublicKey != "" {
 		f.Add("public_key", "must be ed25519: and the standard base64 of the key's 32 bytes")
 	}
 	if cmd.AgentIP != "" && !domain.ValidAgentIP(cmd.AgentIP) {
@@ -87,7 +87,7 @@ func (c *call) bindSubmit(namespace string, cmd domain.Submit) error {
 	}
 	switch c.signer() {
 	case domain.CanonicalNamespace(namespace):
-		if c.r.Header.Get(bindingHeader) != namespaceBound && c.signed.AgentKey != cmd.PublicKey {
+		if !strings.EqualFold(c.r.Header.Get(bindingHeader), namespaceBound) && c.signed.AgentKey != cmd.PublicKey {
 			return domain.Errorf(domain.CodeSignatureKeyMismatch, "The request is not signed with the key in public_key.")
 		}
 	case c.service.namespace:

@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"bytes"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
 )
 
@@ -228,5 +231,40 @@ func TestDeletingAService(t *testing.T) {
 	o.decide(id, "revoke", nil).want(200) // claims on it can still be ended
 	if list := o.ask("GET", "/v1/services", nil); !slices.Equal([]any{list.at("services.0.id"), list.at("services.1")}, []any{again.id, nil}) {
 		t.Errorf("listed are %s", list.body)
+	}
+}
+
+// Of several credentials of a kind none is the one that counts: whatever is between might
+// have looked at another.
+func TestCredentialsTwice(t *testing.T) {
+	n := newLedger(t).start()
+	o := n.owner(t, "acme")
+	manager := o.ask("POST", "/v1/api-keys", map[string]any{"name": "reads", "permissions": []string{"read"}}).want(201).text("rawKey")
+	add := func(name, value string) option {
+		return func(_ *testing.T, s *sending) { s.Header.Add(name, value) }
+	}
+	for header, good := range map[string]string{"Authorization": "Bearer " + o.session, "X-Sigma-ApiKey": manager} {
+		n.send(t, "GET", "/v1/services", nil, add(header, good)).want(200)
+		for _, both := range [][]string{{good, "Bearer x"}, {"x", good}, {good, good}} {
+			n.send(t, "GET", "/v1/services", nil, add(header, both[0]), add(header, both[1])).want(401, domain.CodeUnauthorized)
+		}
+	}
+}
+
+// Any 32 bytes can be an agent's name, those included that could not sign.
+func TestAgentsThatCannotSign(t *testing.T) {
+	n := newLedger(t).start()
+	s := n.owner(t, "acme").service("weather")
+	signer := n.agent(t, "acme")
+	for _, b := range []byte{0, 1, 0xff} {
+		key := httpsig.FormatKey(bytes.Repeat([]byte{b}, 32))
+		body := map[string]any{
+			"namespace": "acme", "public_key": key, "service": "weather", "agent_ip": "203.0.113.45", "nonce": fmt.Sprint("nonce-number-", b),
+		}
+		n.send(t, "POST", "/v1/claims", body, bearer(s.key), signedBy(signer.Signer), set("X-Sigilum-Claim-Binding", "namespace-only")).want(201)
+		r := n.send(t, "GET", "/v1/verify?namespace=acme&service=weather&public_key="+escape(key), nil, signedBy(signer.Signer)).want(200)
+		if r.text("reason") != "pending" {
+			t.Errorf("verify: %s", r.body)
+		}
 	}
 }

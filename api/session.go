@@ -71,7 +71,8 @@ func (s *sessions) cookie(token string, expires time.Time) *http.Cookie {
 // bearer is the token of an Authorization header, empty where there is none. The
 // scheme's case does not matter (RFC 9110, 11.1).
 func bearer(r *http.Request) string {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	credentials, _ := soleHeader(r, "Authorization")
+	scheme, token, ok := strings.Cut(credentials, " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return ""
 	}

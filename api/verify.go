@@ -28,7 +28,7 @@ func (s *Server) verify(c *call) (action, error) {
 	if !domain.ValidNamespace(ask.namespace) {
 		q.Add("namespace", invalidNamespace)
 	}
-	if _, err := httpsig.ParseKey(ask.publicKey); err != nil {
+	if _, err := httpsig.DecodeKey(ask.publicKey); err != nil {
 		q.Add("public_key", "must be ed25519: and the standard base64 of the key's 32 bytes (in a query, + is written %2B)")
 	}
 	if c.service == nil && ask.service == "" && ask.serviceID == "" {

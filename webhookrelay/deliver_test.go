@@ -273,6 +273,31 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
+// TestBreakerOfShortRetries: what is new waits no longer than a retry would.
+func TestBreakerOfShortRetries(t *testing.T) {
+	w := newWorld(t)
+	rc := w.receiver()
+	rc.set(status(500))
+	r := w.relay(func(c *webhookrelay.Config) { c.Retries = []time.Duration{3 * time.Second, 2 * time.Second} })
+	w.webhook("hook", "svc", rc.URL)
+	for i := range 8 {
+		w.submit(fmt.Sprint("claim_", i), "svc")
+	}
+	w.assign(r)
+	w.deliver(r)
+	w.deliver(r)
+	rc.set(nil)
+	w.submit("claim_new", "svc")
+	w.assign(r)
+	if n := w.deliver(r); n != 0 {
+		t.Errorf("%d attempts with the breaker open", n)
+	}
+	w.clock.advance(2 * time.Second)
+	if n := w.deliver(r); n != 1 {
+		t.Errorf("%d attempts once the shortest retry is over, want a probe", n)
+	}
+}
+
 // TestFair: however long one webhook's queue is, each gets its turn.
 func TestFair(t *testing.T) {
 	w := newWorld(t)

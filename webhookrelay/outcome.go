@@ -124,13 +124,13 @@ func (w *writing) add(r result, s schedule) {
 
 	// A deleted webhook has no endpoint any more.
 	if e := w.endpoints[r.webhookID]; e != nil {
-		e.note(r)
+		e.note(r, s.probe())
 		w.gone = w.gone || e.goneAt != nil
 	}
 }
 
-func (e *endpointChange) note(r result) {
-	e.endpoint.took(r.outcome, r.ended)
+func (e *endpointChange) note(r result, probe time.Duration) {
+	e.endpoint.took(r.outcome, r.ended, probe)
 	e.lastTriggered = later(e.lastTriggered, r.begun)
 	if !r.outcome.OK() {
 		e.failed++

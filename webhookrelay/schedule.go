@@ -1,6 +1,7 @@
 package webhookrelay
 
 import (
+	"slices"
 	"time"
 
 	"github.com/claimledger/claimledger/webhookrelay/attempt"
@@ -19,8 +20,8 @@ const (
 	maxPerEndpoint = 4
 
 	// breakerFailures in a row open a webhook's breaker: then one attempt at a time
-	// goes out, and first attempts wait for probePause after a failed one. Retries that
-	// are due do not wait for it.
+	// goes out, and first attempts wait for probePause after a failed one, or for as long
+	// as a retry would where that is less. Retries that are due do not wait for it.
 	breakerFailures = 5
 	probePause      = 30 * time.Second
 	// maxPause bounds for how long a Retry-After keeps the webhook's other deliveries
@@ -52,15 +53,15 @@ func (e endpoint) room(now time.Time) (rows int, retriesOnly bool) {
 // suspect is an endpoint whose attempts may take as long as they can.
 func (e endpoint) suspect() bool { return e.failures > 0 }
 
-// took notes what came of an attempt.
-func (e *endpoint) took(o attempt.Outcome, ended time.Time) {
+// took notes what came of an attempt; probe is how long an open breaker waits.
+func (e *endpoint) took(o attempt.Outcome, ended time.Time, probe time.Duration) {
 	if o.OK() {
 		e.failures, e.pausedUntil = 0, nil
 		return
 	}
 	e.failures++
 	if e.failures >= breakerFailures {
-		e.pause(ended.Add(probePause))
+		e.pause(ended.Add(probe))
 	}
 	if o.RetryAfter > 0 {
 		e.pause(ended.Add(min(o.RetryAfter, maxPause)))
@@ -77,6 +78,11 @@ func (e *endpoint) pause(until time.Time) {
 type schedule struct {
 	waits []time.Duration
 	rand  func() float64 // in [0, 1)
+}
+
+// probe is how long an open breaker waits between attempts.
+func (s schedule) probe() time.Duration {
+	return slices.Min(append([]time.Duration{probePause}, s.waits...))
 }
 
 // next is when the delivery is due after that many failures, or false when it is dead.

@@ -32,9 +32,10 @@ func FormatKey(pub ed25519.PublicKey) string {
 	return keyPrefix + base64.StdEncoding.EncodeToString(pub)
 }
 
-// ParseKey reads what FormatKey writes. A key has exactly one spelling: two texts for
-// one key would be two agents. The error is for a person and echoes nothing.
-func ParseKey(text string) (ed25519.PublicKey, error) {
+// DecodeKey reads what FormatKey writes, the name of an agent: it need not be a key that
+// could sign. A key has exactly one spelling: two texts for one key would be two agents.
+// The error is for a person and echoes nothing.
+func DecodeKey(text string) (ed25519.PublicKey, error) {
 	encoded, ok := strings.CutPrefix(text, keyPrefix)
 	if !ok {
 		return nil, errors.New("a key is written ed25519:<base64 of the 32 bytes>")
@@ -42,6 +43,15 @@ func ParseKey(text string) (ed25519.PublicKey, error) {
 	pub, ok := decodeExact(base64.StdEncoding, encoded, ed25519.PublicKeySize)
 	if !ok {
 		return nil, errors.New("after ed25519: a key is 32 bytes in standard base64 with padding")
+	}
+	return pub, nil
+}
+
+// ParseKey reads a key that signatures are verified with.
+func ParseKey(text string) (ed25519.PublicKey, error) {
+	pub, err := DecodeKey(text)
+	if err != nil {
+		return nil, err
 	}
 	if !canonicalPoint(pub) {
 		return nil, errors.New("the key is not a canonical Ed25519 point (RFC 8032, section 5.1.3)")

@@ -88,3 +88,21 @@ func TestKeyID(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A name of an agent need not be a key that signs, and is written in one way all the same.
+func TestDecodeKey(t *testing.T) {
+	for _, pub := range [][]byte{make([]byte, 32), bytes.Repeat([]byte{0xff}, 32)} {
+		text := FormatKey(pub)
+		if got, err := DecodeKey(text); err != nil || !bytes.Equal(got, pub) {
+			t.Errorf("%s: %x, %v", text, got, err)
+		}
+		if _, err := ParseKey(text); err == nil {
+			t.Errorf("%s would verify signatures", text)
+		}
+		for _, other := range []string{text + "=", text[:len(text)-1], strings.ToUpper(text), " " + text, strings.TrimPrefix(text, "ed25519:")} {
+			if _, err := DecodeKey(other); err == nil {
+				t.Errorf("%q is another spelling of %s", other, text)
+			}
+		}
+	}
+}

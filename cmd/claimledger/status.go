@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,8 +18,9 @@ import (
 const statusPoll = 200 * time.Millisecond
 
 type statusCommand struct {
-	Listen    string        `default:"127.0.0.1:8787" help:"Where the ledger listens." placeholder:"HOST:PORT"`
-	PublicURL string        `help:"Or its URL. Default: http://<listen>." placeholder:"URL"`
+	DataDir   string        `default:"./data" help:"Of a ledger on this machine, which says there where it is." placeholder:"DIR"`
+	Listen    string        `help:"Or where it listens. Default, where no ledger runs on the data directory: 127.0.0.1:8787." placeholder:"HOST:PORT"`
+	PublicURL string        `help:"Or its URL." placeholder:"URL"`
 	Wait      time.Duration `help:"Wait this long for it to be ready." placeholder:"DURATION"`
 	JSON      bool          `help:"Print JSON."`
 }
@@ -29,7 +31,7 @@ func (statusCommand) Help() string {
 }
 
 func (c *statusCommand) Run(w *world) error {
-	url := publicURL(c.PublicURL, c.Listen)
+	url := c.base()
 	deadline := time.Now().Add(c.Wait)
 	for {
 		result, err := readReadiness(w.ctx, url)
@@ -49,6 +51,19 @@ func (c *statusCommand) Run(w *world) error {
 		return nil
 	}
 }
+
+// base is the URL of the ledger that is meant.
+func (c *statusCommand) base() string {
+	if c.PublicURL == "" && c.Listen == "" {
+		if url := toldURL(c.DataDir); url != "" {
+			return url
+		}
+	}
+	return publicURL(c.PublicURL, cmp.Or(c.Listen, defaultListen))
+}
+
+// defaultListen is where a ledger listens that is not told otherwise.
+const defaultListen = "127.0.0.1:8787"
 
 func (c *statusCommand) print(out io.Writer, r readiness) error {
 	if c.JSON {
