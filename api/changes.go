@@ -66,18 +66,20 @@ func (s *Server) changes(c *call) (action, error) {
 // which counts more than the address that it was first opened with.
 func (q *query) since(r *http.Request, stream bool) uint64 {
 	id, given := soleHeader(r, lastEventHeader)
-	var last uint64
+	var last, since uint64
 	if given {
 		last = q.position(lastEventHeader, id) // wrong is wrong, whether or not it counts
+	}
+	if q.values.Has("since") {
+		since = q.position("since", q.text("since"))
 	}
 	switch {
 	case given && stream:
 		return last
 	case !q.values.Has("since"):
 		q.Add("since", "is required")
-		return 0
 	}
-	return q.position("since", q.text("since"))
+	return since
 }
 
 func (q *query) position(name, text string) uint64 {

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxFollowers bounds how many callers wait for changes at once. Each costs a
+	// maxFollowers bounds how many callers wait for changes at once, where the
+	// configuration does not. Each costs a
 	// connection and about 30 KB.
 	maxFollowers = 20_000
 	// maxUpdates bounds what is kept for one that is slow to take it.
@@ -61,6 +62,7 @@ func (s *Server) changeSource() changeSource {
 // move of the model, and reads each service that changed once.
 type followers struct {
 	source changeSource
+	most   int
 	logger *slog.Logger
 	ctx    context.Context // of the goroutine
 	cancel context.CancelFunc
@@ -91,9 +93,9 @@ type follower struct {
 	err     error
 }
 
-func newFollowers(source changeSource, logger *slog.Logger) *followers {
+func newFollowers(source changeSource, most int, logger *slog.Logger) *followers {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &followers{source: source, logger: logger, ctx: ctx, cancel: cancel, topics: map[string]*topic{}}
+	return &followers{source: source, most: most, logger: logger, ctx: ctx, cancel: cancel, topics: map[string]*topic{}}
 }
 
 // join adds a caller that knows everything up to a position. It is nil when others on the
@@ -105,7 +107,7 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 	switch {
 	case h.stopped:
 		return nil, errStopping
-	case h.count >= maxFollowers:
+	case h.count >= h.most:
 		return nil, errCrowded
 	case t == nil:
 		t = &topic{serviceID, position, map[*follower]struct{}{}}

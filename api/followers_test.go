@@ -73,7 +73,7 @@ func always() error { return nil }
 // A thousand followers of one service are told with one read for each move.
 func TestFollowersShareReads(t *testing.T) {
 	feed := newSlowFeed()
-	h := newFollowers(feed.source(), nil)
+	h := newFollowers(feed.source(), maxFollowers, nil)
 	defer h.close()
 	all := make([]*follower, 1000)
 	for i := range all {
@@ -110,7 +110,7 @@ func TestFollowersShareReads(t *testing.T) {
 // One that does not take what it is told is cut off, and nobody waits for it.
 func TestSlowFollower(t *testing.T) {
 	feed := newSlowFeed()
-	h := newFollowers(feed.source(), nil)
+	h := newFollowers(feed.source(), maxFollowers, nil)
 	defer h.close()
 	slow, _ := h.join("service", 0, always)
 	quick, _ := h.join("service", 0, always)
@@ -128,7 +128,7 @@ func TestSlowFollower(t *testing.T) {
 
 func TestFollowersEnd(t *testing.T) {
 	feed := newSlowFeed()
-	h := newFollowers(feed.source(), nil)
+	h := newFollowers(feed.source(), maxFollowers, nil)
 	var bad atomic.Bool
 	gone := errors.New("the key is gone")
 	one, _ := h.join("one", 0, func() error {
@@ -148,7 +148,7 @@ func TestFollowersEnd(t *testing.T) {
 	}
 	feed = newSlowFeed()
 	h.close()
-	h = newFollowers(feed.source(), nil)
+	h = newFollowers(feed.source(), maxFollowers, nil)
 	three, _ := h.join("three", 0, always)
 	h.close()
 	<-three.ended
@@ -160,7 +160,7 @@ func TestFollowersEnd(t *testing.T) {
 // Followers who come and go at every moment miss nothing and are told nothing twice.
 func TestFollowersJoinWithoutGap(t *testing.T) {
 	feed := newSlowFeed()
-	h := newFollowers(feed.source(), nil)
+	h := newFollowers(feed.source(), maxFollowers, nil)
 	defer h.close()
 	const end = 300
 	var group sync.WaitGroup

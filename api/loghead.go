@@ -98,9 +98,19 @@ func (s *Server) logHead(c *call) (action, error) {
 	}, nil
 }
 
+// maxHeadWaits bounds how many callers wait for a head. Anyone may ask for one, so that
+// waiting must not cost others their place; whoever comes when there are so many is told at
+// once how far the head is.
+const maxHeadWaits = 64
+
 // headFrom waits, as other reads do, for a head that covers a position.
 func (s *Server) headFrom(ctx context.Context, least uint64) (eventstore.StoredHead, error) {
-	deadline := time.NewTimer(minPositionWait)
+	wait := minPositionWait
+	if s.headWaits.Add(1) > maxHeadWaits {
+		wait = 0
+	}
+	defer s.headWaits.Add(-1)
+	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
 	for {
 		head, err := s.head.get(ctx)

@@ -12,7 +12,7 @@ import (
 )
 
 var errNoPasskeys = domain.Errorf(domain.CodeNotFound,
-	"This ledger has no passkeys: they need a public URL with https, or localhost, and with a name rather than an IP address.")
+	"This ledger has no passkeys: they need a public URL with https, or localhost, and with the name of a domain rather than an IP address.")
 
 type passkeyBody struct {
 	ID         string     `json:"id"`

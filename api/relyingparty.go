@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/hex"
-	"fmt"
 	"net"
 	"net/url"
 	"slices"
@@ -20,22 +19,20 @@ import (
 // Its id and origin follow from the public URL alone, never from a request.
 type relyingParty struct{ *webauthn.WebAuthn }
 
-// TakesPasskeys reports whether browsers use passkeys at a URL: they want a name for the
-// host, and https unless it is this very machine.
-func TakesPasskeys(public *url.URL) bool {
-	host := public.Hostname()
-	local := host == "localhost" || strings.HasSuffix(host, ".localhost")
-	return host != "" && net.ParseIP(host) == nil && (public.Scheme == "https" || local)
-}
+// TakesPasskeys reports whether there can be passkeys at a URL.
+func TakesPasskeys(public *url.URL) bool { return newRelyingParty(public) != nil }
 
-// newRelyingParty makes a relyingParty, nil where there are no passkeys at the URL.
-func newRelyingParty(public *url.URL) (*relyingParty, error) {
-	if !TakesPasskeys(public) {
-		return nil, nil
+// newRelyingParty makes a relyingParty, nil where there are no passkeys at the URL: browsers
+// want a name of a domain for the host, and https unless it is this very machine.
+func newRelyingParty(public *url.URL) *relyingParty {
+	host := strings.ToLower(public.Hostname())
+	local := host == "localhost" || strings.HasSuffix(host, ".localhost")
+	if host == "" || net.ParseIP(host) != nil || public.Scheme != "https" && !local {
+		return nil
 	}
 	required, timeout := true, webauthn.TimeoutConfig{Timeout: challengeLifetime}
 	w, err := webauthn.New(&webauthn.Config{
-		RPID: strings.ToLower(public.Hostname()), RPDisplayName: "claimledger", RPOrigins: []string{public.Scheme + "://" + public.Host},
+		RPID: host, RPDisplayName: "claimledger", RPOrigins: []string{public.Scheme + "://" + public.Host},
 		// Any make of authenticator will do, so none has to prove which it is.
 		AttestationPreference: protocol.PreferNoAttestation,
 		AuthenticatorSelection: protocol.AuthenticatorSelection{
@@ -46,9 +43,9 @@ func newRelyingParty(public *url.URL) (*relyingParty, error) {
 		ExtensionsUnsolicitedOutputPolicy: protocol.UnsolicitedOutputPolicyIgnore,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("passkeys: %w", err)
+		return nil // a name such as an intranet's, which is no domain's
 	}
-	return &relyingParty{w}, nil
+	return &relyingParty{w}
 }
 
 // algorithms are those that every authenticator in use has one of.

@@ -1,12 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +32,8 @@ type Config struct {
 	Targets    domain.TargetPolicy
 	Rates      RateLimits
 	Heartbeat  time.Duration // of streams; 0: 10 s
+	// MaxFollowers bounds how many callers stream changes or wait for them; 0: 20,000.
+	MaxFollowers int
 
 	Commands *commands.Executor
 	Reads    *projections.Reader
@@ -76,6 +80,7 @@ type Server struct {
 	byAddress   *rateLimiter
 	followers   *followers
 	head        *newestHead
+	headWaits   atomic.Int64 // requests for a head that are being answered
 
 	relyingParty *relyingParty // nil: there are no passkeys here
 	page         []byte
@@ -98,10 +103,7 @@ func New(c Config) (*Server, error) {
 	if err := crossOrigin.AddTrustedOrigin(public.Scheme + "://" + public.Host); err != nil {
 		return nil, fmt.Errorf("public URL: %w", err)
 	}
-	relyingParty, err := newRelyingParty(public)
-	if err != nil {
-		return nil, err
-	}
+	relyingParty := newRelyingParty(public)
 	byKey, err := newRateLimiter(c.Rates.Key, c.Now)
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func New(c Config) (*Server, error) {
 		relyingParty: relyingParty,
 		page:         ownersPage(relyingParty != nil, c.SignUp),
 	}
-	s.followers = newFollowers(s.changeSource(), c.Logger)
+	s.followers = newFollowers(s.changeSource(), cmp.Or(c.MaxFollowers, maxFollowers), c.Logger)
 	c.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "claimledger_feed_followers",
 		Help: "Callers that stream changes of the feed from this node or wait for some. Near 20,000: add nodes, for more are turned away.",

@@ -61,11 +61,22 @@ func (e *Event) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// UnknownEventError is of an event that a newer program recorded. Nothing is wrong with
+// it; this program has to be replaced before it can go on.
+type UnknownEventError struct {
+	Type    EventType
+	Version int
+}
+
+func (e *UnknownEventError) Error() string {
+	return fmt.Sprintf("unknown type %q version %d; a newer program recorded it", e.Type, e.Version)
+}
+
 // DecodePayload reads the data of an event of any schema version ever written.
 func DecodePayload(t EventType, version int, data json.RawMessage) (Payload, error) {
 	decode, ok := decoders[t][version]
 	if !ok {
-		return nil, fmt.Errorf("unknown type %q version %d", t, version)
+		return nil, &UnknownEventError{t, version}
 	}
 	p, err := decode(data)
 	if err != nil {

@@ -89,7 +89,10 @@ func asBroken(err error) *BrokenError {
 	var gap *GapError
 	var unreadable *UnreadableError
 	var config *ConfigError
+	var newer *domain.UnknownEventError
 	switch {
+	case errors.As(err, &newer):
+		return nil // a newer program's commit: this one is too old for the log
 	case errors.As(err, &broken):
 		return broken
 	case errors.As(err, &gap):

@@ -27,6 +27,10 @@ func TestFence(t *testing.T) {
 			t.Errorf("%v closed the fence", harmless)
 		}
 	}
+	newer := []byte(`{"id":"01J","namespace":"acme","boundary":"claims","version":1,"events":[{"id":"evt_1","type":"claim.of_tomorrow","version":1,"data":{}}]}`)
+	if _, err := domain.DecodeCommit(newer); err == nil || f.Close(&eventstore.UnreadableError{Position: 3, Err: err}) {
+		t.Errorf("what a newer program recorded closed the fence: %v", err)
+	}
 	first := fmt.Errorf("read: %w", &eventstore.GapError{After: 7, Got: "the next is at 9"})
 	if !f.Close(first) || !f.Close(&eventstore.UnreadableError{Position: 3, Err: errors.New("garbage")}) {
 		t.Error("what says that the log is broken did not close the fence")
@@ -101,6 +105,20 @@ func TestMarksOfOthers(t *testing.T) {
 	}
 	if want := "the read model claims"; !strings.Contains(err.Error(), want) {
 		t.Errorf("found %v, which does not name %s", err, want)
+	}
+}
+
+// On a cluster, too, a look at what others hold takes as long as it must, and then closes
+// the fence.
+func TestMarksOfOthersOnACluster(t *testing.T) {
+	_, log := logtest.Cluster(t)
+	records := fill(t, log, 3)
+	w := &eventstore.Watch{Log: log, Fence: eventstore.NewFence(logtest.Logger(t)), Logger: logtest.Logger(t)}
+	w.Others = func(context.Context) ([]eventstore.Mark, error) {
+		return []eventstore.Mark{{Position: 5, Hash: records[1].Hash, Holder: "somebody"}}, nil
+	}
+	if err := w.Step(t.Context()); w.Fence.Broken() == nil {
+		t.Errorf("the first look found nothing: %v", err)
 	}
 }
 

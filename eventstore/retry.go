@@ -55,7 +55,11 @@ func (l *link) current() context.Context {
 
 // retry calls f until it succeeds, fails for good, or patience or ctx end.
 func (l *link) retry(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return l.retryFor(ctx, patience, f)
+}
+
+func (l *link) retryFor(ctx context.Context, most time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	var pause backoff
 	for {

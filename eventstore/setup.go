@@ -35,6 +35,10 @@ const MaxMessageSize = 1 << 20
 // window would only make the server scan that much of the log when it starts.
 const duplicateWindow = 100 * time.Millisecond
 
+// setUpPatience bounds making a stream: a cluster that comes up elects its leaders first,
+// one for itself and one for each stream.
+const setUpPatience = time.Minute
+
 // unlimited is how JetStream spells it.
 const unlimited = -1
 
@@ -123,7 +127,7 @@ func Create(ctx context.Context, nc *nats.Conn, replicas int) error {
 		return err
 	}
 	for _, cfg := range allConfigs(replicas) {
-		err := newLink(nc).retry(ctx, func(ctx context.Context) error {
+		err := newLink(nc).retryFor(ctx, setUpPatience, func(ctx context.Context) error {
 			_, err := js.Stream(ctx, cfg.Name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
 				_, err = js.CreateStream(ctx, cfg)

@@ -14,6 +14,9 @@ const (
 	// lookEvery is every how many times the stream's shape and what others hold are
 	// compared too. They change seldom, and each costs the server more.
 	lookEvery = 10
+	// othersTimeout bounds asking for what others hold. It is no bound for comparing it,
+	// which on a cluster takes its time before it says that commits are lost.
+	othersTimeout = 2 * time.Second
 )
 
 // Watch compares the log with what is known of it, and closes the fence where they
@@ -69,12 +72,12 @@ func (w *Watch) Step(ctx context.Context) error {
 	if err := w.Fence.Broken(); err != nil {
 		return err
 	}
+	var err error
 	if w.steps++; w.steps%lookEvery == 1 {
-		if err := w.Look(ctx); err != nil {
-			return err
-		}
+		err = w.Look(ctx)
 	}
-	return w.advance(ctx)
+	// Whatever kept the others from being asked: what this process has seen goes on.
+	return errors.Join(err, w.advance(ctx))
 }
 
 // Look compares the log with its own shape and with what others hold.
@@ -83,7 +86,9 @@ func (w *Watch) Look(ctx context.Context) error {
 	if err != nil || w.Others == nil {
 		return err
 	}
-	marks, err := w.Others(ctx)
+	asking, cancel := context.WithTimeout(ctx, othersTimeout)
+	marks, err := w.Others(asking)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -105,9 +110,12 @@ func (w *Watch) advance(ctx context.Context) error {
 	if err != nil || last <= w.seen.Position {
 		return err
 	}
-	rec, err := w.Log.At(ctx, last)
+	var rec Record
+	err = w.require(ctx, func(ctx context.Context) (err error) {
+		rec, err = w.Log.At(ctx, last)
+		return err
+	})
 	if err != nil {
-		w.Fence.Close(err)
 		return err
 	}
 	seen := Mark{rec.Position, rec.Hash, "this process"}
@@ -139,7 +147,10 @@ func (w *Watch) Run(ctx context.Context) {
 		if w.Fence.Broken() != nil {
 			return
 		}
-		if err != nil && !errors.Is(err, context.Canceled) && err.Error() != last {
+		switch {
+		case err == nil:
+			last = ""
+		case ctx.Err() == nil && err.Error() != last:
 			w.Logger.Warn("the log cannot be compared with what is known of it; trying again", "error", err)
 			last = err.Error()
 		}

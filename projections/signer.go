@@ -34,6 +34,8 @@ type SignerConfig struct {
 	// Active tells whether this process is the one whose turn it is. Should two believe
 	// so, each head is published by one of them.
 	Active func() bool
+	// Intact tells why nothing is to be signed: the log is known not to be what it was.
+	Intact func() error
 	Now    func() time.Time
 	Logger *slog.Logger
 }
@@ -128,6 +130,9 @@ func (s *Signer) look(ctx context.Context) (settled bool) {
 
 // Step publishes a head if the log has moved since the last one, or the key is another.
 func (s *Signer) Step(ctx context.Context) (published bool, err error) {
+	if err := s.c.Intact(); err != nil {
+		return false, err
+	}
 	last, chain, err := s.read(ctx)
 	if err != nil {
 		return false, err
@@ -181,10 +186,7 @@ func (s *Signer) read(ctx context.Context) (eventstore.StoredHead, domain.Chain,
 // What it was signed for is not forgotten when the database is: a log that was altered
 // before the head leads to another hash when it is applied again from the start.
 func (s *Signer) goesOn(ctx context.Context, last eventstore.StoredHead, chain domain.Chain) error {
-	if last.Sequence == 0 {
-		return nil
-	}
-	c := last.Chain()
+	c := last.Chain() // nothing before the first: the log's own start
 	err := s.c.Log.ReadAll(ctx, "", c.Position, func(rec eventstore.Record) error {
 		if rec.Position > chain.Position {
 			return errFull

@@ -21,7 +21,7 @@ import (
 func newSigner(t testing.TB, log eventstore.Log, heads eventstore.LogHeads, pool *pgxpool.Pool) *Signer {
 	s := NewSigner(SignerConfig{
 		Log: log, Heads: heads, Reads: newReader(t, pool), Key: logtest.HeadKey(t, 1),
-		Interval: time.Millisecond, Active: func() bool { return true }, Now: time.Now, Logger: logtest.Logger(t),
+		Interval: time.Millisecond, Active: func() bool { return true }, Intact: func() error { return nil }, Now: time.Now, Logger: logtest.Logger(t),
 	})
 	s.patience = 0
 	return s
@@ -92,6 +92,54 @@ func TestSignerSignsWhatIsNew(t *testing.T) {
 		t.Errorf("%+v", third)
 	}
 	signs(t, s, false)
+}
+
+// The first head is no exception: what the database has applied and the log does not have
+// is not signed for.
+func TestSignerOfALogThatIsBehind(t *testing.T) {
+	t.Parallel()
+	w, pool, heads := newWorld(t, 64), newPool(t), &eventstore.MemoryHeads{}
+	w.steps(20)
+	catchUp(t, w.log, pool)
+	shorter := eventstore.NewMemory()
+	copyLog(t, w.log, shorter, w.last()-1)
+	refuses(t, newSigner(t, shorter, heads, pool), "ends at position")
+	if head, err := heads.Last(t.Context()); err != nil || head.Sequence != 0 {
+		t.Errorf("signed %+v, %v", head, err)
+	}
+}
+
+// Nothing is signed while the log is known to be broken.
+func TestSignerBehindAFence(t *testing.T) {
+	t.Parallel()
+	w, pool, heads := newWorld(t, 65), newPool(t), &eventstore.MemoryHeads{}
+	w.steps(20)
+	catchUp(t, w.log, pool)
+	s := newSigner(t, w.log, heads, pool)
+	fence := eventstore.NewFence(logtest.Logger(t))
+	s.c.Intact = fence.Broken
+	fence.Close(&eventstore.BrokenError{Position: 3, Found: "a test"})
+	if published, err := s.Step(t.Context()); published || !errors.Is(err, fence.Broken()) {
+		t.Errorf("published %t, %v", published, err)
+	}
+}
+
+// copyLog appends the commits of a log up to a position to another.
+func copyLog(t testing.TB, from, to eventstore.Log, last uint64) {
+	t.Helper()
+	heads := map[domain.Boundary]eventstore.Head{}
+	err := from.ReadAll(t.Context(), "", 0, func(r eventstore.Record) error {
+		if r.Position > last {
+			return nil
+		}
+		b := r.Commit.Boundary()
+		copied, err := to.Append(t.Context(), heads[b], r.Commit)
+		heads[b] = copied.Head()
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // crashing are heads whose next Append fails, before or after it is published.

@@ -111,7 +111,7 @@ func (b *beside) owners(t *testing.T) {
 		t.Error("another link opened the same session")
 	}
 	b.expect(200, "GET", "/v1/auth/me", nil, tn.asOwner)
-	if r := run(t, append([]string{"owner", "login-link", "nobody"}, place...)...); r.code != exitFailure || !strings.Contains(r.err, "nobody") {
+	if r := run(t, append([]string{"owner", "login-link", "nobody"}, place...)...); r.code != exitFailure || !strings.Contains(r.err, "no such namespace") {
 		t.Errorf("a link for a namespace that does not exist ended with %d: %s", r.code, r.err)
 	}
 }

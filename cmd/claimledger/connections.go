@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -21,6 +23,9 @@ const (
 	// spareConnections are for those who come when nobody can make room: health checks
 	// are answered on them, and everyone else is told to try again.
 	spareConnections = 64
+	// stuckAfter is how long a client may let an answer wait to be taken before its place
+	// is another's who needs one: there are round trips of a second, but few.
+	stuckAfter = 2 * time.Second
 )
 
 // connectionLimit is how many connections clients may hold: as many as the operator said,
@@ -48,9 +53,12 @@ func connectionsWithin(files uint64, wanted int) (int, error) {
 
 // connections bounds how many connections clients hold. Whoever comes when there are as
 // many as may be takes the place of the one for which nothing has been done for longest:
-// one that is idle, or one that is still sending a request. A request that is being answered
-// is never cut off for another.
+// one that is idle, or one that is still sending a request, or else one whose client does
+// not take the answer. Any other request that is being answered is never cut off for
+// another.
 type connections struct {
+	stuckAfter time.Duration
+
 	mu           sync.Mutex
 	open         map[net.Conn]*connection
 	usual, spare *pool
@@ -74,7 +82,7 @@ func newPool(most int) *pool { return &pool{most: most, pending: list.New()} }
 
 func newConnections(most int, metrics prometheus.Registerer) *connections {
 	c := &connections{
-		open: map[net.Conn]*connection{}, usual: newPool(most), spare: newPool(spareConnections),
+		stuckAfter: stuckAfter, open: map[net.Conn]*connection{}, usual: newPool(most), spare: newPool(spareConnections),
 		cut: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "claimledger_http_connections_cut_total",
 			Help: "Connections closed, before a request of theirs was answered, to make room for new ones. Growing: clients hold more connections than --max-connections, or somebody opens them without need.",
@@ -125,15 +133,56 @@ func (c *connections) room(p *pool) bool {
 	if p.open < p.most {
 		return true
 	}
-	longest := p.pending.Front()
-	if longest == nil {
+	k := c.stuck(p)
+	if longest := p.pending.Front(); longest != nil {
+		k = longest.Value.(*connection)
+	}
+	if k == nil {
 		return false
 	}
-	k := longest.Value.(*connection)
 	c.drop(k)
 	_ = k.Close() // it is gone for us, whatever is left of it
 	c.cut.Inc()
 	return true
+}
+
+// stuck is the connection whose client has let an answer wait for longest, and for too long;
+// nil where there is none.
+func (c *connections) stuck(p *pool) (longest *connection) {
+	if p.pending.Len() > 0 {
+		return nil // others come first
+	}
+	since := time.Now().Add(-c.stuckAfter).UnixNano()
+	for conn, k := range c.open {
+		if w, ok := conn.(*answered); ok && k.pool == p {
+			if at := w.since.Load(); at != 0 && at <= since {
+				longest, since = k, at
+			}
+		}
+	}
+	return longest
+}
+
+// watched is a listener whose connections know since when an answer waits to be taken.
+type watched struct{ net.Listener }
+
+func (l watched) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &answered{Conn: conn}, nil
+}
+
+type answered struct {
+	net.Conn
+	since atomic.Int64 // Unix nanoseconds; 0: nothing waits
+}
+
+func (a *answered) Write(b []byte) (int, error) {
+	a.since.Store(time.Now().UnixNano())
+	defer a.since.Store(0)
+	return a.Conn.Write(b)
 }
 
 func (c *connections) drop(k *connection) {

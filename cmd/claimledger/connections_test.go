@@ -33,11 +33,14 @@ func newCrowded(t *testing.T, most int) *crowded {
 		connections: newConnections(most, prometheus.NewRegistry()), t: t,
 		address: listener.Addr().String(), held: make(chan struct{}, 1000), release: make(chan struct{}),
 	}
-	f := listen(listener, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	f := listen(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/begin" {
 			c.held <- struct{}{}
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
+		if r.URL.Path == "/much" {
+			_, _ = w.Write(make([]byte, 16<<20))
+		}
 		if r.URL.Path == "/hold" {
 			c.held <- struct{}{}
 			<-c.release
@@ -186,5 +189,31 @@ func TestConnectionsWithin(t *testing.T) {
 		if most, err := connectionsWithin(test.files, test.wanted); most != test.most || (err == nil) != (test.most > 0) {
 			t.Errorf("of %d files %d connections: %d, %v", test.files, test.wanted, most, err)
 		}
+	}
+}
+
+// Whoever does not take his answers makes room as well, when nobody is idle.
+func TestStuckAnswersMakeRoom(t *testing.T) {
+	const most = 4
+	c := newCrowded(t, most)
+	c.stuckAfter = 0
+	for range most {
+		dialRaw(t, c.address).send("GET /much HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	eventually(t, patience, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for conn, k := range c.open {
+			if k.place != nil || conn.(*answered).since.Load() == 0 {
+				return errors.New("not all have an answer that waits")
+			}
+		}
+		if len(c.open) != most {
+			return errors.New("not all have come")
+		}
+		return nil
+	})
+	for range most {
+		c.client()
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,11 +16,6 @@ import (
 	"github.com/claimledger/claimledger/projections/pgdb"
 	"github.com/claimledger/claimledger/webhookrelay"
 )
-
-// firstLookTimeout bounds the look at what PostgreSQL knows of the log before commands
-// are taken. A database that is away keeps nobody from giving commands; what it knows is
-// compared when it is back.
-const firstLookTimeout = 5 * time.Second
 
 // markFile is beside the embedded log's directory, and no part of it: a log that is put
 // back from a backup does not bring its own mark along.
@@ -71,14 +65,13 @@ func integrity(err error) error {
 }
 
 // startWatching goes on comparing: with what PostgreSQL knows, once before any command is
-// taken, and then again and again; and with itself, by reading it through.
+// taken, and then again and again; and with itself, by reading it through. A database that
+// is away keeps nobody from giving commands; what it knows is compared when it is back.
 func (n *node) startWatching(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) {
 	n.watcher.Others = func(ctx context.Context) ([]eventstore.Mark, error) { return marks(ctx, pool) }
-	first, cancel := context.WithTimeout(ctx, firstLookTimeout)
-	if err := n.watcher.Step(first); err != nil {
+	if err := n.watcher.Step(ctx); err != nil && n.fence.Broken() == nil {
 		n.log.Warn("the log could not be compared with what PostgreSQL knows of it yet", "error", err)
 	}
-	cancel()
 	n.work(ctx, "watching the log", func(ctx context.Context) error { n.watcher.Run(ctx); return nil })
 	if !n.has(roleAPI) {
 		return

@@ -45,7 +45,7 @@ func listen(listener net.Listener, first http.Handler, c *connections, logger *s
 		ConnContext: c.came, ConnState: c.turned,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
-	go func() { f.failed <- f.server.Serve(listener) }()
+	go func() { f.failed <- f.server.Serve(watched{listener}) }()
 	return f
 }
 

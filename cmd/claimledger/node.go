@@ -225,7 +225,7 @@ func (n *node) newSigner(stream *eventstore.Stream, pool *pgxpool.Pool, projecto
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	signer := projections.NewSigner(projections.SignerConfig{
 		Log: stream, Heads: stream.Heads(), Reads: reader, Key: key, Interval: n.HeadInterval,
-		Active: func() bool { return projectors.Active(projections.ChainModel) }, Now: time.Now, Logger: n.log,
+		Active: func() bool { return projectors.Active(projections.ChainModel) }, Intact: n.fence.Broken, Now: time.Now, Logger: n.log,
 	})
 	n.metrics.MustRegister(projections.NewSignerMetrics(signer))
 	n.health.add("log head", false, signerWorks(signer))
