@@ -159,7 +159,7 @@ func (b *beside) namespaces(t *testing.T) {
 		return nil
 	})
 	tn.mustSubmit()
-	if r := run(t, append([]string{"namespace", "activate", "nobody"}, place...)...); r.code != exitFailure || !strings.Contains(r.err, "nobody") {
+	if r := run(t, append([]string{"namespace", "activate", "nobody"}, place...)...); r.code != exitFailure || !strings.Contains(r.err, "no such namespace") {
 		t.Errorf("activating what does not exist ended with %d: %s", r.code, r.err)
 	}
 }

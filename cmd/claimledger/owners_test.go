@@ -44,7 +44,7 @@ func (b *beside) severalOwners(t *testing.T) {
 	if err := json.Unmarshal([]byte(must(t, owner("login-link", "several", "--owner", added.OwnerID, "--json")...)), &link); err != nil || link.OwnerID != added.OwnerID {
 		t.Errorf("the link is %+v, %v", link, err)
 	}
-	if r := run(t, owner("login-link", "several", "--owner", "owner_x")...); r.code != exitFailure || !strings.Contains(r.err, "owner_x") {
+	if r := run(t, owner("login-link", "several", "--owner", "owner_x")...); r.code != exitFailure || !strings.Contains(r.err, "no such owner") {
 		t.Errorf("a link for nobody ended with %d: %s", r.code, r.err)
 	}
 
