@@ -72,8 +72,12 @@ func (w *world) start(n *node) {
 	if w.plant.log != nil {
 		log = w.plant.log(w, n, log)
 	}
+	fence := n.fence
+	if w.plant.unfenced {
+		fence = nil
+	}
 	exec := commands.NewExecutor(commands.Config{
-		Log: log, Fence: n.fence, Limits: w.limits, Logger: discard, NewID: w.newID,
+		Log: log, Fence: fence, Limits: w.limits, Logger: discard, NewID: w.newID,
 		Metrics: commands.NewMetrics(prometheus.NewRegistry()),
 		Now:     func() time.Time { return w.now.Add(n.skew) },
 	})
@@ -117,6 +121,9 @@ func (w *world) crash(n *node) {
 		w.note("  %s %s", o, v)
 		w.gate.release(o, v)
 		w.settle()
+	}
+	if w.plant.crashed != nil {
+		w.plant.crashed(w)
 	}
 }
 

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/claimledger/claimledger/eventstore"
 )
 
 var (
@@ -18,11 +16,6 @@ var (
 	seeds = flag.Int("seeds", 60, "how many seeds to run, from 1")
 	steps = flag.Int("steps", 150, "how many steps a seed takes")
 )
-
-// plant is a defect that is put between the parts, to see that it is found.
-type plant struct {
-	log func(w *world, n *node, log eventstore.Log) eventstore.Log
-}
 
 func TestSimulation(t *testing.T) {
 	first, last := uint64(1), uint64(*seeds)

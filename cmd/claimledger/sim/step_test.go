@@ -210,6 +210,9 @@ func (w *world) watchSome() bool {
 }
 
 func (w *world) look(n *node) {
+	if w.plant.unfenced {
+		return
+	}
 	err := n.watch.Step(n.ctx)
 	w.note("node %d compares the log with its mark: %v", n.id, err)
 	n.afresh = n.afresh || w.torn && err == nil
