@@ -21,11 +21,13 @@ RACE   ?= auto
 BENCH    ?=
 WORKLOAD ?= submit-64
 
-# What `make sim` runs: SEEDS seeds from 1, of STEPS steps each, or the one that SEED
-# names, as a failed run does.
-SEED  ?= 0
-SEEDS ?= 1000
-STEPS ?= 150
+# What `make sim` runs: SEEDS seeds from 1, of STEPS steps each, and fewer of what needs a
+# database; or the one that SEED names, as a failed run does.
+SEED          ?= 0
+SEEDS         ?= 1000
+STEPS         ?= 150
+DERIVED_SEEDS ?= 20
+DERIVED_STEPS ?= 80
 
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
@@ -77,7 +79,9 @@ test: require-go ## run all tests, with the race detector
 	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
 
 sim: require-go ## look for defects of the whole in simulated time (SEED=n, SEEDS=, STEPS=)
-	go test -count=1 -timeout 0 -v ./cmd/claimledger/sim -run '^TestSimulation$$' -seed $(SEED) -seeds $(SEEDS) -steps $(STEPS)
+	@sh deploy/install-postgresql.sh
+	go test -count=1 -timeout 0 -v ./cmd/claimledger/sim -run '^(TestSimulation|TestDerived)$$' -seed $(SEED) \
+		-seeds $(SEEDS) -steps $(STEPS) -derived-seeds $(DERIVED_SEEDS) -derived-steps $(DERIVED_STEPS)
 
 fuzz: require-go ## look for inputs that break it, FUZZTIME for each target
 	@sh deploy/install-postgresql.sh

@@ -15,6 +15,9 @@ var (
 	seed  = flag.Uint64("seed", 0, "the one seed to run; 0: as many as -seeds says")
 	seeds = flag.Int("seeds", 60, "how many seeds to run, from 1")
 	steps = flag.Int("steps", 150, "how many steps a seed takes")
+
+	derivedSeeds = flag.Int("derived-seeds", 2, "how many seeds of what needs a database to run, from 1")
+	derivedSteps = flag.Int("derived-steps", 80, "how many steps each takes")
 )
 
 func TestSimulation(t *testing.T) {
@@ -48,4 +51,20 @@ func TestDeterminism(t *testing.T) {
 			t.Fatalf("seed %d led to two runs:\n%v\n\n%v", s, a, b)
 		}
 	}
+}
+
+// What is made from the log equals it, whatever happens to those who make it.
+func TestDerived(t *testing.T) {
+	first, last := uint64(1), uint64(*derivedSeeds)
+	if *seed != 0 {
+		first, last = *seed, *seed
+	}
+	began, total := time.Now(), 0
+	for s := first; s <= last; s++ {
+		o := derive(t, s, upTo(*derivedSteps), derivedPlant{})
+		if total += o.steps; o.failed != nil {
+			t.Fatalf("seed %d, after %d steps: %v\nmake sim SEED=%d DERIVED_STEPS=%d shows it again:\n%s", s, o.steps, o.failed, s, *derivedSteps, o)
+		}
+	}
+	t.Logf("%d seeds, %d steps, %v", last-first+1, total, time.Since(began).Round(time.Millisecond))
 }

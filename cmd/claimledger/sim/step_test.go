@@ -146,6 +146,7 @@ func (w *world) follow(n *node, commits int) {
 func (w *world) passes(d time.Duration) bool {
 	w.note("%v pass", d)
 	w.now = w.now.Add(d)
+	w.latest = later(w.latest, w.now)
 	return true
 }
 
