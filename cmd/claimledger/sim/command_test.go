@@ -69,11 +69,6 @@ func (c *command) outcome() string {
 // unknown reports whether its client cannot know whether it was recorded.
 func (c *command) unknown() bool { return c.crashed || errors.Is(c.err, eventstore.ErrOutcomeUnknown) }
 
-// refused reports whether it was answered with a reason that lies in the ledger.
-func (c *command) refused() bool {
-	return !c.crashed && c.err != nil && domain.ErrorCode(c.err) != domain.CodeServiceUnavailable
-}
-
 // newCommand numbers a command, and marks what it leads to with its number.
 func (w *world) newCommand(namespace string, actor domain.Actor, ref domain.CommandRef) *command {
 	c := &command{no: len(w.commands), namespace: namespace}

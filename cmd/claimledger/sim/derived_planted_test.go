@@ -2,8 +2,6 @@ package sim
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"net/http"
 	"testing"
 
@@ -101,17 +99,5 @@ func (l skipping) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f
 const mostDerivedSeeds = 6
 
 func TestPlantedDefectsOfWhatIsDerivedAreFound(t *testing.T) {
-	for _, name := range sorted(maps.Clone(derivedPlanted)) {
-		found := ""
-		for s := uint64(1); s <= mostDerivedSeeds && found == ""; s++ {
-			if o := derive(t, s, upTo(*derivedSteps), derivedPlanted[name]); o.failed != nil {
-				found = fmt.Sprintf("seed %d, step %d: %v", s, o.steps, o.failed)
-			}
-		}
-		if found == "" {
-			t.Errorf("%s: not found within %d seeds", name, mostDerivedSeeds)
-		} else {
-			t.Logf("%s: %s", name, found)
-		}
-	}
+	findAll(t, derivedPlanted, mostDerivedSeeds, func(seed uint64, p derivedPlant) outcome { return derive(t, seed, upTo(*derivedSteps), p) })
 }

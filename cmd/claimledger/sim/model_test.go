@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -101,7 +102,7 @@ func (m *model) tear(after uint64) {
 	kept := m.records[:after]
 	*m = *newModel(m.w)
 	for _, r := range kept {
-		if err := m.fold(r); err != nil {
+		if err := errors.Join(m.once(r.Commit), m.fold(r)); err != nil {
 			m.w.fail("%w", err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"testing"
 
 	"github.com/claimledger/claimledger/domain"
@@ -180,16 +179,20 @@ const mostSeeds = 60
 
 // The simulation finds what it is there to find.
 func TestPlantedDefectsAreFound(t *testing.T) {
-	for _, name := range sorted(maps.Clone(planted)) {
+	findAll(t, planted, mostSeeds, func(seed uint64, p plant) outcome { return simulate(t, seed, upTo(*steps), p) })
+}
+
+// findAll runs seeds with each of the defects until they show.
+func findAll[P any](t *testing.T, defects map[string]P, most uint64, run func(seed uint64, defect P) outcome) {
+	for _, name := range sorted(defects) {
 		found := ""
-		s := uint64(1)
-		for ; s <= mostSeeds && found == ""; s++ {
-			if o := simulate(t, s, upTo(*steps), planted[name]); o.failed != nil {
+		for s := uint64(1); s <= most && found == ""; s++ {
+			if o := run(s, defects[name]); o.failed != nil {
 				found = fmt.Sprintf("seed %d, step %d: %v", s, o.steps, o.failed)
 			}
 		}
 		if found == "" {
-			t.Errorf("%s: not found within %d seeds", name, mostSeeds)
+			t.Errorf("%s: not found within %d seeds", name, most)
 		} else {
 			t.Logf("%s: %s", name, found)
 		}
