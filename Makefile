@@ -21,6 +21,14 @@ RACE   ?= auto
 BENCH    ?=
 WORKLOAD ?= submit-64
 
+# What `make sim` runs: SEEDS seeds from 1, of STEPS steps each, and fewer of what needs a
+# database; or the one that SEED names, as a failed run does.
+SEED          ?= 0
+SEEDS         ?= 1000
+STEPS         ?= 150
+DERIVED_SEEDS ?= 20
+DERIVED_STEPS ?= 80
+
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -32,7 +40,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test fuzz bench profile check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test sim fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +77,11 @@ test: require-go ## run all tests, with the race detector
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
 	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
+
+sim: require-go ## look for defects of the whole in simulated time (SEED=n, SEEDS=, STEPS=)
+	@sh deploy/install-postgresql.sh
+	go test -count=1 -timeout 0 -v ./cmd/claimledger/sim -run '^(TestSimulation|TestDerived)$$' -seed $(SEED) \
+		-seeds $(SEEDS) -steps $(STEPS) -derived-seeds $(DERIVED_SEEDS) -derived-steps $(DERIVED_STEPS)
 
 fuzz: require-go ## look for inputs that break it, FUZZTIME for each target
 	@sh deploy/install-postgresql.sh

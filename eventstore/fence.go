@@ -40,6 +40,7 @@ type Fence struct {
 
 	mu     sync.Mutex
 	broken *BrokenError
+	known  Mark // the last commit that the process was shown or has appended
 }
 
 // NewFence makes an open fence.
@@ -57,6 +58,24 @@ func (f *Fence) Broken() error {
 		return nil
 	}
 	return f.broken
+}
+
+// holderSelf names the process as the holder of a mark.
+const holderSelf = "this process"
+
+func (f *Fence) learn(r Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.Position > f.known.Position {
+		f.known = Mark{r.Position, r.Hash, holderSelf}
+	}
+}
+
+// last is the last commit that the process knows.
+func (f *Fence) last() Mark {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known
 }
 
 // Close closes the fence where err says that the log is broken, and tells whether it

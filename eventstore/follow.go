@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/claimledger/claimledger/domain"
 )
 
 // rewindPatience is how long Follow bears with a leader whose log ends before what
@@ -34,9 +36,11 @@ type follower struct {
 	cursor   *cursor
 	tick     *time.Ticker
 
-	after       uint64    // position handed over
-	durable     uint64    // position that the leader has shown
-	behindSince time.Time // when the leader was first seen to end too early
+	after       uint64      // position handed over
+	hash        domain.Hash // of the commit there; zero: not known yet
+	seen        *feed       // the consumer since which the log is known to have it
+	durable     uint64      // position that the leader has shown
+	behindSince time.Time   // when the leader was first seen to end too early
 }
 
 func (fl *follower) run(ctx context.Context) error {
@@ -62,6 +66,9 @@ func (fl *follower) run(ctx context.Context) error {
 
 // handOver checks, waits until the message is durable, and calls f.
 func (fl *follower) handOver(ctx context.Context, m message) error {
+	if err := fl.same(ctx); err != nil {
+		return err
+	}
 	if m.position != fl.after+1 {
 		return &GapError{fl.after, fmt.Sprintf("the next is at %d", m.position)}
 	}
@@ -82,7 +89,7 @@ func (fl *follower) handOver(ctx context.Context, m message) error {
 	if err := fl.f(rec); err != nil {
 		return err
 	}
-	fl.after = m.position
+	fl.after, fl.hash = m.position, rec.Hash
 	if fl.after == fl.durable {
 		fl.report()
 	}
@@ -91,11 +98,42 @@ func (fl *follower) handOver(ctx context.Context, m message) error {
 
 // confirm says that everything was handed over, if that is so.
 func (fl *follower) confirm(ctx context.Context) error {
+	if err := fl.same(ctx); err != nil {
+		return err
+	}
 	shown, err := fl.look(ctx, fl.after)
 	if err == nil && shown && fl.after == fl.durable {
 		fl.report()
 	}
 	return err
+}
+
+// same makes sure that the log still has the commit that was handed over last, once for
+// each consumer: a server that lost commits has been away. It may have been given others
+// since, so that it is as long as before, or longer.
+func (fl *follower) same(ctx context.Context) error {
+	if fl.after == 0 || fl.cursor.feed == nil || fl.cursor.feed == fl.seen {
+		return nil
+	}
+	var pause backoff
+	for {
+		rec, err := fl.s.At(ctx, fl.after)
+		switch {
+		case err == nil && (fl.hash.IsZero() || rec.Hash == fl.hash):
+			fl.hash, fl.seen = rec.Hash, fl.cursor.feed
+			return nil
+		case err == nil:
+			return &BrokenError{fl.after, fmt.Sprintf("it has another commit there (hash %s) than was handed over before (hash %s): "+
+				"commits were lost and their positions given to others", rec.Hash, fl.hash)}
+		case errors.Is(err, ErrNoCommit):
+			return nil // look bears with that, for as long as there is an excuse
+		case asBroken(err) != nil:
+			return err
+		}
+		if !pause.wait(ctx) {
+			return ctx.Err()
+		}
+	}
 }
 
 // look asks the leader whether it has a position that was already seen here. A

@@ -84,8 +84,9 @@ type Log interface {
 	// without a gap, as they become durable, until ctx ends or f fails. It
 	// reconnects by itself; a commit is handed to f once for each call of Follow. A
 	// commit that can't be decoded, or a gap in the positions (a *GapError, also for
-	// a log that ends before the position), ends it with an error: no reader may
-	// skip what it can't read.
+	// a log that ends before the position), or another commit in the place of the last
+	// that was handed over (a *BrokenError), ends it with an error: no reader may skip
+	// what it can't read.
 	//
 	// caughtUp is called, from the same goroutine as f, whenever everything that
 	// was in the ledger at a moment shortly before has been handed to f, at least

@@ -264,3 +264,7 @@ func (s *Stream) Whole(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Rewinds reports whether there is more than one node: one that was deposed as the
+// leader may go on answering for a while. A server that is alone has no excuse.
+func (s *Stream) Rewinds() bool { return s.config.Replicas > 1 }

@@ -19,11 +19,22 @@ const (
 	othersTimeout = 2 * time.Second
 )
 
+// Watched is a log that can be looked after.
+type Watched interface {
+	Log
+	// Whole asks the log whether it is set up as it has to be; a *BrokenError where it
+	// cannot be what it says that it is.
+	Whole(context.Context) error
+	// Rewinds reports whether the log may seem shorter than it is for a while, as where
+	// a leader that was deposed still answers.
+	Rewinds() bool
+}
+
 // Watch compares the log with what is known of it, and closes the fence where they
 // contradict each other: with the place up to which this process has seen it, with the
 // mark of the process before, and with what others hold.
 type Watch struct {
-	Log    *Stream
+	Log    Watched
 	Fence  *Fence
 	File   MarkFile // empty: none is kept
 	Logger *slog.Logger
@@ -53,10 +64,10 @@ func (w *Watch) Begin(ctx context.Context) error {
 }
 
 // require bears with a cluster that contradicts what is known of it for as long as a
-// leader that was deposed may go on answering. A server that is alone has no excuse.
+// leader that was deposed may go on answering.
 func (w *Watch) require(ctx context.Context, check func(context.Context) error) error {
 	patience := rewindPatience
-	if w.Log.config.Replicas == 1 {
+	if !w.Log.Rewinds() {
 		patience = 0
 	}
 	return w.Fence.require(ctx, patience, func() error { return check(ctx) })
@@ -101,9 +112,14 @@ func (w *Watch) Look(ctx context.Context) error {
 }
 
 // advance makes the log's last commit the mark, once what was the mark before is still
-// there: in this order, because a log that lost commits ends somewhere too.
+// there, or what the process has seen since: in this order, because a log that lost
+// commits ends somewhere too.
 func (w *Watch) advance(ctx context.Context) error {
-	if err := w.check(ctx, w.seen); err != nil {
+	known := w.Fence.last()
+	if known.Position < w.seen.Position {
+		known = w.seen
+	}
+	if err := w.check(ctx, known); err != nil {
 		return err
 	}
 	last, err := w.Log.Last(ctx)
@@ -118,7 +134,7 @@ func (w *Watch) advance(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := Mark{rec.Position, rec.Hash, "this process"}
+	seen := Mark{rec.Position, rec.Hash, holderSelf}
 	if w.File != "" {
 		if err := w.File.Write(seen); err != nil {
 			return err

@@ -72,12 +72,9 @@ func (b *boundary[S]) unlock() { <-b.deciding }
 func (b *boundary[S]) load(ctx context.Context) {
 	defer close(b.loaded)
 	state, head := b.state, eventstore.Head{}
-	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) error {
-		if err := state.Apply(r.Commit); err != nil {
-			return corrupt(err)
-		}
-		head = r.Head()
-		return nil
+	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) (err error) {
+		head, err = next(state, head, r)
+		return err
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,14 +120,37 @@ func (b *boundary[S]) follow(r eventstore.Record) {
 // fold applies a commit unless the state has it already: a process learns of its own
 // commits twice. The caller holds mu.
 func (b *boundary[S]) fold(r eventstore.Record) {
-	if b.err != nil || r.Commit.Version <= b.state.Version() {
-		return
+	switch {
+	case b.err != nil || r.Commit.Version < b.head.Version:
+	case r.Commit.Version == b.head.Version:
+		if r.Hash != b.head.Hash {
+			b.err = corrupt(replaced(b.head, r.Hash))
+		}
+	default:
+		b.head, b.err = next(b.state, b.head, r)
 	}
-	if err := b.state.Apply(r.Commit); err != nil {
-		b.err = corrupt(err)
-		return
+}
+
+// next applies the commit that follows a head. A log that lost commits and gave their
+// versions to others goes on in unbroken numbers; that what comes does not follow what is
+// known shows in the hashes.
+func next[S folded](state S, head eventstore.Head, r eventstore.Record) (eventstore.Head, error) {
+	if r.Commit.Version == head.Version+1 && r.Commit.Prev != head.Hash {
+		return head, corrupt(replaced(head, r.Commit.Prev))
 	}
-	b.head = r.Head()
+	if err := state.Apply(r.Commit); err != nil {
+		return head, corrupt(err)
+	}
+	return r.Head(), nil
+}
+
+// replaced is for a log that has another commit in the place of one that this process
+// knows.
+func replaced(known eventstore.Head, found domain.Hash) error {
+	return &eventstore.BrokenError{
+		Position: known.Position,
+		Found:    fmt.Sprintf("it has another commit (hash %s) in the place of one that this process knows (hash %s)", found, known.Hash),
+	}
 }
 
 // view runs f on the state. f must not keep it.
@@ -166,10 +186,17 @@ func (b *boundary[S]) current(ctx context.Context, head eventstore.Head) (bool, 
 	if err != nil {
 		return false, logError(err)
 	}
-	if tail.Version <= head.Version {
+	switch {
+	case tail == head:
 		return true, nil
+	case tail.Version > head.Version:
+		return false, b.catchUp(ctx)
+	case tail.Version == head.Version:
+		return false, logError(replaced(head, tail.Hash))
+	default:
+		// It has lost commits, or its leader was deposed and does not know it yet.
+		return false, unavailable("The ledger's log shows less than was recorded; nothing was recorded, and nothing can be said for sure.", nil)
 	}
-	return false, b.catchUp(ctx)
 }
 
 // corrupt is for a log that this program cannot fold: it must not be decided on.

@@ -64,6 +64,7 @@ func NewExecutor(c Config) *Executor {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
+	c.Log = c.Fence.Guard(c.Log)
 	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache, keys: newUsedKeys()}
 }
 
@@ -118,6 +119,7 @@ func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.Clai
 		answer, d = x.decideClaims(ctx, b, namespace, cmd, meta)
 		return b, d
 	})
+	x.close(err)
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
 
@@ -198,6 +200,7 @@ func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.Re
 			return d.Payloads, d.Answer, err
 		})
 	})
+	x.close(err)
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
 

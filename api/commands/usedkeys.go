@@ -89,9 +89,12 @@ func (k *usedKeys) hold(ctx context.Context, key domain.Hash) (release func(), e
 	}
 }
 
-// begin refuses a key that its caller used in another boundary; release ends the
-// command's hold on the key.
+// begin refuses a command where the log is not what it was, and a key that its caller used
+// in another boundary; release ends the command's hold on the key.
 func (x *Executor) begin(ctx context.Context, b domain.Boundary, meta Meta) (release func(), err error) {
+	if err := x.Intact(); err != nil {
+		return nil, err
+	}
 	if meta.Ref.Key == "" {
 		return func() {}, nil
 	}
