@@ -98,9 +98,6 @@ type Result struct {
 // Claims executes a command on a namespace's claims.
 func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.ClaimCommand, meta Meta) (domain.ClaimAnswer, Result, error) {
 	var answer domain.ClaimAnswer
-	if err := x.Intact(); err != nil {
-		return answer, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-	}
 	release, err := x.begin(ctx, domain.ClaimsOf(namespace), meta)
 	if err != nil {
 		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
@@ -179,9 +176,6 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 // Registry executes a command on a namespace's registry.
 func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.RegistryCommand, meta Meta) (domain.RegistryAnswer, Result, error) {
 	var answer domain.RegistryAnswer
-	if err := x.Intact(); err != nil {
-		return answer, Result{}, x.Metrics.outcome(meta.Ref.Name, err)
-	}
 	release, err := x.begin(ctx, domain.RegistryOf(namespace), meta)
 	if err != nil {
 		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)

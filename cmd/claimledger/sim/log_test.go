@@ -61,6 +61,8 @@ func (l *ledger) tear(after uint64) error {
 // connection is the log as one process has it: every call waits at the gate, and ends as
 // the simulation says.
 type connection struct {
+	eventstore.Log // nil: what is not below, nobody here calls
+
 	world *world
 	node  *node
 	life  int      // of the node; an older one's calls lead to nothing
