@@ -104,12 +104,13 @@ func (w *world) start(n *node) {
 // crash ends the node's life between any two of its operations on the log. What becomes
 // of those that were on their way is chosen for each.
 func (w *world) crash(n *node) {
-	n.life++
-	n.stop()
-	n.state = down
 	for _, c := range w.inFlight(n) {
 		c.crashed = true
 	}
+	n.life++
+	n.state = down
+	n.stop()
+	w.settle()
 	for _, o := range w.gate.all() {
 		if o.node != n {
 			continue
