@@ -46,6 +46,7 @@ type Config struct {
 	// SignUp lets anybody begin a namespace with a passkey; KeepEmail keeps the address
 	// that he may give, beside the log.
 	SignUp    bool
+	NewLimits *domain.Limits // that such a namespace begins with; nil: the default ones
 	KeepEmail func(ctx context.Context, ownerID, email string) error
 
 	Now     func() time.Time

@@ -194,7 +194,7 @@ func (s *Server) signUp(c *call) (action, error) {
 			return answer{}, err
 		}
 		session := s.newSession()
-		a, err := s.begin(ctx, ch.Namespace, ch.OwnerID, "owner.sign_up", http.StatusCreated, session, domain.SignUp{AddPasskey: cmd, Session: session})
+		a, err := s.begin(ctx, ch.Namespace, ch.OwnerID, "owner.sign_up", http.StatusCreated, session, domain.SignUp{AddPasskey: cmd, Session: session, Limits: s.config.NewLimits})
 		if err == nil && email != "" {
 			// If we crash before this, the owner has no address here. He has his passkey.
 			if err := s.config.KeepEmail(ctx, ch.OwnerID, email); err != nil {

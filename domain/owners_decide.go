@@ -72,6 +72,7 @@ type (
 	SignUp struct {
 		AddPasskey
 		Session Session
+		Limits  *Limits // of its policy, to begin with; nil: the default ones
 	}
 )
 
@@ -227,13 +228,18 @@ func (r *Registry) signUp(cmd SignUp, now time.Time) (RegistryDecision, error) {
 	if err := r.unanswered(cmd.Challenge, now, CodeConflict); err != nil {
 		return RegistryDecision{}, err
 	}
-	d, err := record(r.namespace,
+	limits, err := beginWith(cmd.Limits)
+	if err != nil {
+		return RegistryDecision{}, err
+	}
+	d, err := record(r.namespace, append([]Payload{
 		NamespaceRegistered{r.namespace, cmd.OwnerID},
 		cmd.event(),
 		OwnerSignedIn{
 			OwnerID: cmd.OwnerID, PasskeyID: cmd.PasskeyID, SessionID: cmd.Session.ID, ExpiresAt: storedTime(cmd.Session.ExpiresAt),
 			SignCount: cmd.Credential.SignCount, BackedUp: cmd.Credential.BackedUp,
-		})
+		},
+	}, limits...)...)
 	d.Answer.OwnerID = cmd.OwnerID
 	return d, err
 }

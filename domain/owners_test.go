@@ -190,7 +190,7 @@ func TestChallengesAreForgotten(t *testing.T) {
 
 func TestSignUp(t *testing.T) {
 	h := newRegistryHistory(t)
-	cmd := SignUp{addPasskey("owner-1", "p-1"), Session{"session", start.Add(time.Hour)}}
+	cmd := SignUp{AddPasskey: addPasskey("owner-1", "p-1"), Session: Session{"session", start.Add(time.Hour)}}
 	cmd.Credential.SignCount = 3
 	late, nameless := cmd, cmd
 	late.Challenge.ExpiresAt, nameless.Name = start, ""

@@ -28,6 +28,7 @@ type (
 	RegisterNamespace struct {
 		OwnerID string
 		Token   LoginToken
+		Limits  *Limits // of its policy, to begin with; nil: the default ones
 	}
 	// IssueLoginToken makes another login token for an owner (empty: the first one).
 	IssueLoginToken struct {
@@ -252,13 +253,28 @@ func (r *Registry) register(cmd RegisterNamespace) (RegistryDecision, error) {
 	if err := r.free(); err != nil {
 		return RegistryDecision{}, err
 	}
+	limits, err := beginWith(cmd.Limits)
+	if err != nil {
+		return RegistryDecision{}, err
+	}
 	return RegistryDecision{
-		Payloads: []Payload{
+		Payloads: append([]Payload{
 			NamespaceRegistered{r.namespace, cmd.OwnerID},
 			LoginTokenIssued{cmd.OwnerID, cmd.Token.Hash, storedTime(cmd.Token.ExpiresAt)},
-		},
+		}, limits...),
 		Answer: RegistryAnswer{ID: r.namespace, OwnerID: cmd.OwnerID},
 	}, nil
+}
+
+// beginWith is what gives a new namespace other limits than the default ones. They are
+// recorded with it, so that what its log means does not hang on how a program is started.
+func beginWith(limits *Limits) ([]Payload, error) {
+	p := DefaultPolicy()
+	if limits == nil || *limits == p.Limits {
+		return nil, nil
+	}
+	p.Limits = *limits
+	return []Payload{PolicyChanged{p}}, p.Validate()
 }
 
 func (r *Registry) issueLoginToken(cmd IssueLoginToken) (RegistryDecision, error) {

@@ -8,6 +8,28 @@ import (
 	"time"
 )
 
+// A namespace may begin with other limits than the default ones; they are recorded then.
+func TestNewNamespacesLimits(t *testing.T) {
+	token := LoginToken{hashOf("t"), start.Add(time.Hour)}
+	usual := DefaultPolicy()
+	other := DefaultPolicy()
+	other.MaxPending, other.PendingExpiryHours = 3, 0
+	issued := LoginTokenIssued{"owner-1", token.Hash, token.ExpiresAt}
+	for _, limits := range []*Limits{nil, &usual.Limits} {
+		h := newRegistryHistory(t)
+		h.then(RegisterNamespace{OwnerID: "owner-1", Token: token, Limits: limits}, NamespaceRegistered{"acme", "owner-1"}, issued)
+	}
+	h := newRegistryHistory(t)
+	h.then(RegisterNamespace{OwnerID: "owner-1", Token: token, Limits: &other.Limits},
+		NamespaceRegistered{"acme", "owner-1"}, issued, PolicyChanged{other})
+	if got := h.live.Policy(); !got.equal(other) {
+		t.Errorf("it begins with %+v", got)
+	}
+	h = newRegistryHistory(t)
+	other.MaxAgents = 0
+	h.refused(RegisterNamespace{OwnerID: "owner-1", Token: token, Limits: &other.Limits}, CodeInvalidRequest)
+}
+
 func TestRegister(t *testing.T) {
 	token := LoginToken{hashOf("t"), start.Add(15 * time.Minute)}
 	for name, code := range map[string]Code{
@@ -16,7 +38,7 @@ func TestRegister(t *testing.T) {
 		"ab": CodeInvalidRequest, "Acme": CodeInvalidRequest, "-acme": CodeInvalidRequest, "acme-": CodeInvalidRequest,
 		"ac.me": CodeInvalidRequest, "ac me": CodeInvalidRequest, "": CodeInvalidRequest, strings.Repeat("a", 65): CodeInvalidRequest,
 	} {
-		d, err := NewRegistry(name).Decide(RegisterNamespace{"owner-1", token}, CommandRef{}, DefaultOwnerLimits(), start)
+		d, err := NewRegistry(name).Decide(RegisterNamespace{OwnerID: "owner-1", Token: token}, CommandRef{}, DefaultOwnerLimits(), start)
 		expectCode(t, err, code)
 		if code != "" {
 			expectFields(t, name, err, "namespace")
@@ -28,7 +50,7 @@ func TestRegister(t *testing.T) {
 		}
 	}
 	h := registered(t)
-	h.refused(RegisterNamespace{"owner-2", token}, CodeConflict)
+	h.refused(RegisterNamespace{OwnerID: "owner-2", Token: token}, CodeConflict)
 	if r := h.live; !r.Registered() || !r.Active() || r.Owner() != "owner-1" || !r.HasOwner("owner-1") || r.HasOwner("owner-2") || r.HasOwner("") {
 		t.Errorf("%+v", r)
 	}
@@ -186,7 +208,7 @@ func TestEndSession(t *testing.T) {
 func TestTokenAndSessionTimesAreStoredTimes(t *testing.T) {
 	zone := time.FixedZone("x", 3617)
 	h := newRegistryHistory(t) // the helper compares with what is read again
-	h.accepted(RegisterNamespace{"owner-1", LoginToken{hashOf("a"), start.Add(time.Hour).In(zone)}})
+	h.accepted(RegisterNamespace{OwnerID: "owner-1", Token: LoginToken{hashOf("a"), start.Add(time.Hour).In(zone)}})
 	h.accepted(IssueLoginToken{Token: LoginToken{hashOf("b"), start.Add(time.Hour).In(zone)}})
 	h.accepted(UseLoginToken{hashOf("a"), "session", start.Add(time.Hour).In(zone)})
 	h.accepted(EndSession{"owner-1", "session", start.Add(time.Hour).In(zone)})
@@ -274,7 +296,7 @@ func TestRegistryIdempotency(t *testing.T) {
 func TestRegisterIdempotency(t *testing.T) {
 	h := newRegistryHistory(t)
 	h.ref = CommandRef{Name: "namespace.register", Caller: "operator", Key: "idem"}
-	cmd := RegisterNamespace{"owner-1", LoginToken{hashOf("t"), start.Add(time.Hour)}}
+	cmd := RegisterNamespace{OwnerID: "owner-1", Token: LoginToken{hashOf("t"), start.Add(time.Hour)}}
 	first := h.accepted(cmd)
 	if got := h.then(cmd); got != first {
 		t.Errorf("%+v, then %+v", first, got)

@@ -54,7 +54,7 @@ func (m *registryMachine) namespaceCommand(t *rapid.T) {
 	session := fmt.Sprint("s", rapid.IntRange(0, 3).Draw(t, "session"))
 	limit := rapid.IntRange(0, 3).Draw(t, "limit")
 	m.step(t, rapid.SampledFrom([]RegistryCommand{
-		RegisterNamespace{"owner-1", token},
+		RegisterNamespace{OwnerID: "owner-1", Token: token},
 		IssueLoginToken{"", token},
 		UseLoginToken{used, session, m.now.Add(time.Hour)},
 		EndSession{"owner-1", session, m.now.Add(time.Hour)},
@@ -115,7 +115,7 @@ func (m *registryMachine) ownerCommand(t *rapid.T) {
 		add, add,
 		RemovePasskey{owner, passkey},
 		in, in,
-		SignUp{add, Session{"s", m.now.Add(time.Hour)}},
+		SignUp{AddPasskey: add, Session: Session{"s", m.now.Add(time.Hour)}},
 	}).Draw(t, "command"))
 }
 

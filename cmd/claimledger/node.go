@@ -325,12 +325,16 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	n.health.add("read models", false, n.modelsFresh(reader))
 	deliveries := deliveryStore{webhookrelay.NewDeliveries(pool)}
+	newLimits, err := n.newSettings.limits()
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{
 		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress, Proxies: n.TrustedProxies},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries, Heads: stream.Heads(),
-		SignUp: n.SignUp,
+		SignUp: n.SignUp, NewLimits: newLimits,
 		KeepEmail: func(ctx context.Context, ownerID, email string) error {
 			return stream.Profiles().Put(ctx, ownerID, eventstore.Profile{Email: email})
 		},

@@ -144,6 +144,7 @@ func (o operatorSettings) printLink(out io.Writer, namespace, ownerID, token str
 type ownerCreateCommand struct {
 	Name  string `arg:"" name:"namespace" help:"3 to 64 lower-case letters, digits and hyphens."`
 	Email string `required:"" help:"The owner's e-mail address. It is kept beside the log, where it can be erased." placeholder:"ADDRESS"`
+	newSettings
 	operatorSettings
 }
 
@@ -151,8 +152,12 @@ func (c *ownerCreateCommand) Run(w *world) error {
 	if err := checkEmail(c.Email); err != nil {
 		return err
 	}
+	limits, err := c.limits()
+	if err != nil {
+		return err
+	}
 	token, recorded := newLoginToken(c.Name)
-	cmd := domain.RegisterNamespace{OwnerID: api.NewOwnerID(newID()), Token: recorded}
+	cmd := domain.RegisterNamespace{OwnerID: api.NewOwnerID(newID()), Token: recorded, Limits: limits}
 	return c.registry(w, c.Name, cmd, "namespace.register", c.keepAndPrint(w, c.Name, c.Email, token))
 }
 

@@ -39,6 +39,20 @@ func (b *beside) severalOwners(t *testing.T) {
 	if out := must(t, owner("list", "several")...); strings.Count(out, "\n") != 3 || !strings.Contains(out, added.OwnerID+"  second@example.com  0  ") {
 		t.Errorf("the list is\n%s", out)
 	}
+	// What a new namespace begins with is the operator's to say.
+	var limited loginLink
+	if err := json.Unmarshal([]byte(must(t, owner("create", "limited", "--email", "o@example.com", "--json", "--new-max-pending", "3", "--new-pending-expiry-hours", "0")...)), &limited); err != nil {
+		t.Fatal(err)
+	}
+	other := tn.at(b.client)
+	other.signIn(limited.LoginToken)
+	policy := other.expect(http.StatusOK, "GET", "/v1/namespaces/limited/policy", nil, other.asOwner)
+	if !strings.HasPrefix(string(policy.body), `{"max_pending":3,"max_agents":100,"max_services":10,"pending_expiry_hours":0,`) {
+		t.Errorf("it begins with %s", policy.body)
+	}
+	if r := run(t, owner("create", "unlimited", "--email", "o@example.com", "--new-max-agents", "0")...); r.code != exitUsage || !strings.Contains(r.err, "--new-max-agents") {
+		t.Errorf("no agents at all ended with %d: %s", r.code, r.err)
+	}
 	// A link for whom it is asked.
 	var link loginLink
 	if err := json.Unmarshal([]byte(must(t, owner("login-link", "several", "--owner", added.OwnerID, "--json")...)), &link); err != nil || link.OwnerID != added.OwnerID {

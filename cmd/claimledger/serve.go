@@ -42,6 +42,7 @@ const (
 type serveCommand struct {
 	placeSettings
 	keySettings
+	newSettings
 	Listen              string          `default:"127.0.0.1:8787" help:"Where HTTP is served." placeholder:"HOST:PORT"`
 	PublicURL           string          `help:"What clients see; part of every signature. Default: http://<listen>." placeholder:"URL"`
 	Roles               []string        `enum:"api,projector,relay" default:"api,projector,relay" help:"What this process does: api, projector, relay." placeholder:"ROLE,…"`
@@ -91,6 +92,9 @@ func (c *serveCommand) validate() error {
 	}
 	if public, err := url.Parse(publicURL(c.PublicURL, c.Listen)); c.SignUp && (err != nil || !api.TakesPasskeys(public)) {
 		return usageError{errors.New("--sign-up needs passkeys, and they a --public-url with https, or localhost, and with a name rather than an IP address")}
+	}
+	if _, err := c.newSettings.limits(); err != nil {
+		return err
 	}
 	return c.validateKeys()
 }

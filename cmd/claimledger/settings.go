@@ -84,6 +84,25 @@ func makeDataDir(dir string) error {
 	return nil
 }
 
+// newSettings are what a namespace begins with; its owners change it.
+type newSettings struct {
+	NewMaxPending         int `default:"20" help:"Pending claims that a new namespace may have." placeholder:"N"`
+	NewMaxAgents          int `default:"100" help:"Approved agents that a new namespace may have." placeholder:"N"`
+	NewMaxServices        int `default:"10" help:"Services with an approved claim that a new namespace may have." placeholder:"N"`
+	NewPendingExpiryHours int `default:"24" help:"Hours after which a new namespace's pending claims expire; 0: never." placeholder:"N"`
+}
+
+func (n newSettings) limits() (*domain.Limits, error) {
+	p := domain.DefaultPolicy()
+	p.Limits = domain.Limits{
+		MaxPending: n.NewMaxPending, MaxAgents: n.NewMaxAgents, MaxServices: n.NewMaxServices, PendingExpiryHours: n.NewPendingExpiryHours,
+	}
+	if p.Validate() != nil {
+		return nil, usageError{fmt.Errorf("--new-max-pending, --new-max-agents and --new-max-services must be from 1 to %d, --new-pending-expiry-hours from 0", domain.MaxPolicyValue)}
+	}
+	return &p.Limits, nil
+}
+
 // keySettings are the secrets of an installation.
 type keySettings struct {
 	SessionKeyFile string `help:"Signs owners' sessions. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
