@@ -252,9 +252,11 @@ func testLostBatches(t *testing.T, h *Harness) {
 	// No more than is on its way: what waits while there is no connection fails.
 	sent := lastBatch(t, h)
 	for _, lose := range []func(func()){h.Proxy.LoseBatchAnswer, h.Proxy.LoseBatch} {
-		lost := make(chan struct{})
-		c := gather(t, h, newBoundaries(sent))
-		lose(func() { close(lost) })
+		var lost chan struct{}
+		c := h.losing(t, sent, lose, func(*crowd) func() {
+			lost = make(chan struct{})
+			return func() { close(lost) }
+		})
 		c.wantRecorded(t, h)
 		select {
 		case <-lost:
@@ -264,21 +266,23 @@ func testLostBatches(t *testing.T, h *Harness) {
 	}
 
 	// While a batch is lost, rivals take the place of one, and follow another.
-	c := gather(t, h, newBoundaries(sent))
 	mine := sent - 1
 	var rival eventstore.Record
-	h.Proxy.LoseBatch(func() { rival = appendN(t, h.Log, c.boundaries[mine], eventstore.Head{}, 1)[0] })
+	c := h.losing(t, sent, h.Proxy.LoseBatch, func(c *crowd) func() {
+		return func() { rival = appendN(t, h.Log, c.boundaries[mine], eventstore.Head{}, 1)[0] }
+	})
 	c.wantRecorded(t, h, mine)
 	wantConflict(t, c.pending[mine], rival.Head())
 
-	c = gather(t, h, newBoundaries(sent))
 	var next eventstore.Record
-	h.Proxy.LoseBatchAnswer(func() {
-		tail, err := h.Log.Tail(deadline(t), c.boundaries[mine])
-		if err != nil {
-			t.Error(err)
+	c = h.losing(t, sent, h.Proxy.LoseBatchAnswer, func(c *crowd) func() {
+		return func() {
+			tail, err := h.Log.Tail(deadline(t), c.boundaries[mine])
+			if err != nil {
+				t.Error(err)
+			}
+			next = appendN(t, h.Log, c.boundaries[mine], tail, 1)[0]
 		}
-		next = appendN(t, h.Log, c.boundaries[mine], tail, 1)[0]
 	})
 	c.wantRecorded(t, h, mine)
 	rec, err := c.pending[mine].Wait()
@@ -286,6 +290,27 @@ func testLostBatches(t *testing.T, h *Harness) {
 		t.Fatal(err)
 	}
 	wantSame(t, "read", readBoundary(t, h.Log, c.boundaries[mine], 0), []eventstore.Record{rec, next})
+}
+
+// losing has a crowd's batch lost, and gives what came of one that was sent as a whole:
+// where the connection goes before that, those that were not sent fail, as they have to.
+func (h *Harness) losing(t *testing.T, size int, lose func(func()), then func(*crowd) func()) *crowd {
+	t.Helper()
+	for {
+		c := gather(t, h, newBoundaries(size))
+		lose(then(c))
+		if !slices.ContainsFunc(c.pending, unsent) {
+			return c
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("no batch was sent as a whole")
+		}
+	}
+}
+
+func unsent(p *eventstore.Pending) bool {
+	_, err := p.Wait()
+	return errors.Is(err, eventstore.ErrUnavailable)
 }
 
 func testManyDisturbed(t *testing.T, h *Harness) {

@@ -173,10 +173,15 @@ func testUnreachable(t *testing.T, h *Harness) {
 	}
 
 	h.Proxy.Stall()
-	_, err := h.Faulty.Append(short(), head, Commit(b))
-	if !errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrUnavailable) {
-		t.Errorf("append into silence: %v, want ErrOutcomeUnknown", err)
-	}
+	// One that had to wait for others, which are in the silence too, was not sent.
+	h.wait(t, func() bool {
+		_, err := h.Faulty.Append(short(), head, Commit(b))
+		unknown, unsent := errors.Is(err, eventstore.ErrOutcomeUnknown), errors.Is(err, eventstore.ErrUnavailable)
+		if unknown == unsent {
+			t.Fatalf("append into silence: %v, want ErrOutcomeUnknown", err)
+		}
+		return unknown
+	})
 	if _, err := h.Faulty.Tail(short(), b); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("tail in silence: %v, want ErrUnavailable", err)
 	}
