@@ -194,6 +194,9 @@ func (p *Projector) Close() {
 	// of the process: without an answer it notices itself that the client is gone.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	// The server takes a while to notice that a client is gone, and the lock would be held
+	// that long. This is best effort: an end of the session gives the lock up as well.
+	_, _ = p.tenure.conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	p.tenure.conn.Close(ctx)
 	p.tenure = nil
 	p.status.stepDown()
