@@ -126,8 +126,9 @@ func (e *endpointOf) pull(first string) {
 	t.Helper()
 	e.expect(200, "PATCH", e.path, map[string]any{"active": false}, e.asOwner)
 	held, position := e.mustSubmit()
-	if list, _ := e.list("state=held", position); len(list) != 1 || *list[0].Sequence != 2 {
-		t.Errorf("held: %+v", list)
+	list, _ := e.list("state=held", position)
+	if len(list) != 1 || *list[0].Sequence != 2 {
+		t.Fatalf("held: %+v", list)
 	}
 	e.expect(409, "POST", e.path+"/ping", nil, e.asOwner)
 	var pulled struct {
@@ -147,6 +148,7 @@ func (e *endpointOf) pull(first string) {
 	if sent := e.receiver.body(held); sent != string(pulled.Events[0]) {
 		t.Errorf("pulled %s, sent %s", pulled.Events[0], sent)
 	}
+	e.awaitDelivered(list[0].ID, 1) // the receiver has it before the relay knows
 	page, next := e.list("limit=1", position)
 	rest, end := e.list("limit=2&cursor="+next, position)
 	if len(page) != 1 || *page[0].Sequence != 2 || len(rest) != 2 || rest[0].Event != "ping" || end != "" {
