@@ -56,10 +56,13 @@ type Claims struct {
 	approvedAgents  map[string]int // key → approved claims
 	approvedService map[string]int // service → approved claims
 	due             dueHeap
+	waits           uint64 // how many waits were ever put into due
 
 	nonces          window // service and nonce of submits
 	signatureNonces window // signer and nonce of signatures
 	answers         answers
+
+	ahead []step // of the commits that may come to nothing, oldest first
 }
 
 // pair is what at most one active claim exists for.
@@ -72,6 +75,8 @@ type claim struct {
 	status     Status
 	until      *time.Time // when the state ends by itself; pending and approved only
 	approvedAt time.Time
+	version    uint64 // of the commit that changed it last
+	wait       uint64 // for the end of its state; 0: it does not end by itself
 }
 
 func (c *claim) active() bool { return c.status == StatusPending || c.status == StatusApproved }
@@ -109,26 +114,44 @@ func (s *Claims) Version() uint64 { return s.version }
 
 // Apply brings the state to just after the commit. A commit that could not have
 // been decided on this state (a gap, a transition outside the diagram, a second
-// active claim for one service and key, a limit exceeded, time going backwards)
-// is an error, and the state must then be thrown away.
+// active claim for one service and key, a limit exceeded, time going backwards, while
+// others are ahead) is an error and changes nothing.
 func (s *Claims) Apply(c *Commit) error {
-	if err := checkOrder(c, Boundary{s.namespace, KindClaims}, s.version, s.time); err != nil {
+	if len(s.ahead) > 0 {
+		return fmt.Errorf("%s version %d: %d commits may come to nothing before it", c.Boundary(), c.Version, len(s.ahead))
+	}
+	if _, err := s.apply(c); err != nil {
 		return err
 	}
-	for _, e := range c.Events {
-		if err := s.evolve(e.Payload, c.Time); err != nil {
-			return fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
-		}
-	}
-	if err := s.checkLimits(c); err != nil {
-		return fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
-	}
-	s.version, s.time = c.Version, c.Time
-	s.answers.record(c)
-	s.nonces.prune(c.Time)
-	s.signatureNonces.prune(c.Time)
-	s.due.compact(s.pending + s.approved)
+	s.prune(c.Time)
 	return nil
+}
+
+// apply does it and tells how it is taken back. It forgets nothing yet.
+func (s *Claims) apply(c *Commit) (step, error) {
+	if err := checkOrder(c, Boundary{s.namespace, KindClaims}, s.version, s.time); err != nil {
+		return step{}, err
+	}
+	done := step{before: s.time, time: c.Time}
+	s.version, s.time = c.Version, c.Time
+	err := s.evolveAll(c, &done)
+	if err == nil {
+		err = s.checkLimits(c)
+	}
+	done.answer = s.answers.record(c)
+	if err != nil {
+		s.takeBack(done)
+		return step{}, fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
+	}
+	s.due.compact(s.pending + s.approved)
+	return done, nil
+}
+
+// prune forgets what is past its time at a commit that is recorded.
+func (s *Claims) prune(at time.Time) {
+	s.answers.forget(at)
+	s.nonces.prune(at)
+	s.signatureNonces.prune(at)
 }
 
 func checkOrder(c *Commit, b Boundary, version uint64, last time.Time) error {
@@ -143,23 +166,32 @@ func checkOrder(c *Commit, b Boundary, version uint64, last time.Time) error {
 	return nil
 }
 
-func (s *Claims) evolve(p Payload, at time.Time) error {
+func (s *Claims) evolveAll(c *Commit, done *step) error {
+	for _, e := range c.Events {
+		if err := s.evolve(e.Payload, c.Time, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Claims) evolve(p Payload, at time.Time, done *step) error {
 	switch p := p.(type) {
 	case ClaimSubmitted:
-		return s.submitted(p, at)
+		return s.submitted(p, at, done)
 	case ClaimApproved:
-		return s.move(p.ClaimID, StatusApproved, p.ExpiresAt, at)
+		return s.move(p.ClaimID, StatusApproved, p.ExpiresAt, at, done)
 	case ClaimRejected:
-		return s.move(p.ClaimID, StatusRejected, nil, at)
+		return s.move(p.ClaimID, StatusRejected, nil, at, done)
 	case ClaimRevoked:
-		return s.move(p.ClaimID, StatusRevoked, nil, at)
+		return s.move(p.ClaimID, StatusRevoked, nil, at, done)
 	case ClaimExpired:
-		return s.move(p.ClaimID, StatusExpired, nil, at)
+		return s.move(p.ClaimID, StatusExpired, nil, at, done)
 	}
 	return fmt.Errorf("%s does not belong to a claims boundary", p.EventType())
 }
 
-func (s *Claims) submitted(p ClaimSubmitted, at time.Time) error {
+func (s *Claims) submitted(p ClaimSubmitted, at time.Time, done *step) error {
 	if s.claims[p.ClaimID] != nil {
 		return fmt.Errorf("claim %s was submitted before", p.ClaimID)
 	}
@@ -171,16 +203,18 @@ func (s *Claims) submitted(p ClaimSubmitted, at time.Time) error {
 	if before == nil {
 		s.services[p.PublicKey] = append(s.services[p.PublicKey], p.ServiceID)
 	}
-	c := &claim{id: p.ClaimID, pair: k, slug: p.Service, status: StatusPending, until: p.ExpiresAt}
+	c := &claim{id: p.ClaimID, pair: k, slug: p.Service}
+	done.changes = append(done.changes, claimChange{
+		claim: c, was: *c, first: true, latest: before,
+		nonce:          s.nonces.add(joinKey(p.ServiceID, p.Nonce), at),
+		signatureNonce: s.signatureNonces.add(joinKey(p.Signer, p.SignatureNonce), at),
+	})
 	s.claims[c.id], s.latest[k] = c, c
-	s.pending++
-	s.await(c)
-	s.nonces.add(joinKey(p.ServiceID, p.Nonce), at)
-	s.signatureNonces.add(joinKey(p.Signer, p.SignatureNonce), at)
+	s.enter(c, StatusPending, p.ExpiresAt)
 	return nil
 }
 
-func (s *Claims) move(id string, to Status, until *time.Time, at time.Time) error {
+func (s *Claims) move(id string, to Status, until *time.Time, at time.Time, done *step) error {
 	c := s.claims[id]
 	if c == nil {
 		return fmt.Errorf("claim %s was never submitted", id)
@@ -188,27 +222,47 @@ func (s *Claims) move(id string, to Status, until *time.Time, at time.Time) erro
 	if !slices.Contains(transitions[c.status], to) {
 		return fmt.Errorf("claim %s cannot go from %s to %s", id, c.status, to)
 	}
-	if c.status == StatusPending {
-		s.pending--
-	} else {
-		s.approved--
-		decrement(s.approvedAgents, c.pair.key)
-		decrement(s.approvedService, c.pair.service)
-	}
-	c.status, c.until = to, until
+	done.changes = append(done.changes, claimChange{claim: c, was: *c})
 	if to == StatusApproved {
 		c.approvedAt = at
-		s.approved++
-		s.approvedAgents[c.pair.key]++
-		s.approvedService[c.pair.service]++
-		s.await(c)
 	}
+	s.enter(c, to, until)
 	return nil
 }
 
+// enter has a claim leave its state for another.
+func (s *Claims) enter(c *claim, status Status, until *time.Time) {
+	s.count(c, -1)
+	c.status, c.until, c.version = status, until, s.version
+	s.count(c, 1)
+	s.await(c)
+}
+
+// count adds n for the claim to what is counted of its state.
+func (s *Claims) count(c *claim, n int) {
+	switch c.status {
+	case StatusPending:
+		s.pending += n
+	case StatusApproved:
+		s.approved += n
+		add(s.approvedAgents, c.pair.key, n)
+		add(s.approvedService, c.pair.service, n)
+	}
+}
+
+func add(counts map[string]int, key string, n int) {
+	if counts[key] += n; counts[key] == 0 {
+		delete(counts, key)
+	}
+}
+
+// await puts the end of the claim's state in the place of what was waited for before.
 func (s *Claims) await(c *claim) {
-	if c.until != nil {
-		heap.Push(&s.due, dueAt{*c.until, c, c.status})
+	c.wait = 0
+	if c.active() && c.until != nil {
+		s.waits++
+		c.wait = s.waits
+		heap.Push(&s.due, dueAt{*c.until, c, c.wait})
 	}
 }
 
@@ -238,15 +292,9 @@ func (s *Claims) checkLimits(c *Commit) error {
 	return nil
 }
 
-func decrement(counts map[string]int, key string) {
-	if counts[key]--; counts[key] == 0 {
-		delete(counts, key)
-	}
-}
-
 // NextDue is when the first active claim expires by itself; false when none does.
 func (s *Claims) NextDue() (time.Time, bool) {
-	// Apply leaves the heap with a live entry on top.
+	// Every change leaves the heap with a live entry on top.
 	if len(s.due) == 0 {
 		return time.Time{}, false
 	}

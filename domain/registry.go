@@ -119,6 +119,7 @@ func (r *Registry) Apply(c *Commit) error {
 	}
 	r.version, r.time = c.Version, c.Time
 	r.answers.record(c)
+	r.answers.forget(c.Time)
 	maps.DeleteFunc(r.tokens, func(_ Hash, t loginToken) bool { return c.Time.After(t.expiresAt) })
 	maps.DeleteFunc(r.ended, func(_ string, end time.Time) bool { return c.Time.After(end) })
 	maps.DeleteFunc(r.challenges, func(_ Hash, end time.Time) bool { return c.Time.After(end) })

@@ -30,9 +30,28 @@ func newWindow(length time.Duration) window {
 	return window{length: length, seen: map[string]time.Time{}}
 }
 
-func (w *window) add(key string, at time.Time) {
+// add gives when the key was seen before; the zero time where that is not known.
+func (w *window) add(key string, at time.Time) (before time.Time) {
+	before = w.seen[key]
 	w.seen[key] = at
 	w.order = append(w.order, sighting{key, at})
+	return before
+}
+
+// takeBack undoes the last add, and tells whether the key is remembered from before.
+func (w *window) takeBack(before time.Time) (key string, remembered bool) {
+	last := len(w.order) - 1
+	key = w.order[last].key
+	w.order[last] = sighting{}
+	w.order = w.order[:last]
+	// What was pruned meanwhile does not come back.
+	remembered = !before.IsZero() && last > 0 && !before.Before(w.order[0].at)
+	if remembered {
+		w.seen[key] = before
+	} else {
+		delete(w.seen, key)
+	}
+	return key, remembered
 }
 
 func (w *window) has(key string, now time.Time) bool {
@@ -63,13 +82,35 @@ func newAnswers() answers {
 	return answers{newWindow(ReplayWindow), map[string]CommandRef{}}
 }
 
-func (a *answers) record(c *Commit) {
-	if c.Command.Key != "" {
-		key := joinKey(c.Command.Caller, c.Command.Key)
-		a.add(key, c.Time)
-		a.refs[key] = c.Command
+// record gives what takeBack needs; nil where there is nothing to remember.
+func (a *answers) record(c *Commit) *memory {
+	if c.Command.Key == "" {
+		return nil
 	}
-	for _, key := range a.prune(c.Time) {
+	key := joinKey(c.Command.Caller, c.Command.Key)
+	before := &memory{ref: a.refs[key], at: a.add(key, c.Time)}
+	a.refs[key] = c.Command
+	return before
+}
+
+// memory is what was remembered under a key before.
+type memory struct {
+	ref CommandRef
+	at  time.Time
+}
+
+// takeBack undoes the last record that was not nil.
+func (a *answers) takeBack(before *memory) {
+	if key, remembered := a.window.takeBack(before.at); remembered {
+		a.refs[key] = before.ref
+	} else {
+		delete(a.refs, key)
+	}
+}
+
+// forget drops what is past its time.
+func (a *answers) forget(now time.Time) {
+	for _, key := range a.prune(now) {
 		delete(a.refs, key)
 	}
 }
@@ -100,15 +141,16 @@ func (a *answers) remembers(ref CommandRef, now time.Time) bool {
 }
 
 // dueAt is one wait for the end of a claim's state. It is stale once the claim has
-// left that state: comparing times would not do, for an approval may be set to end
-// at the very moment at which the claim would have ended undecided.
+// left that state: comparing times or states would not do, for an approval may be set to
+// end at the very moment at which the claim would have ended undecided, and one that was
+// taken back may be given again.
 type dueAt struct {
-	at     time.Time
-	claim  *claim
-	status Status
+	at    time.Time
+	claim *claim
+	wait  uint64
 }
 
-func (d dueAt) stale() bool { return d.claim.status != d.status }
+func (d dueAt) stale() bool { return d.claim.wait != d.wait }
 
 // dueHeap orders waits by time. Entries that went stale stay until compact.
 type dueHeap []dueAt

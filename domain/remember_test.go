@@ -50,6 +50,7 @@ func TestWindowForgets(t *testing.T) {
 			a.record(&Commit{Time: at.Add(time.Hour), Command: CommandRef{Key: key}})
 		}
 		w.prune(at.Add(time.Hour))
+		a.forget(at.Add(time.Hour))
 		at = at.Add(ReplayWindow)
 	}
 	if len(w.seen) > 8 || len(w.order) > 8 {
