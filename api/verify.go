@@ -81,11 +81,13 @@ func (s *Server) answerVerify(ctx context.Context, c *call, ask verifyQuery, wai
 	now := s.config.Now()
 	var v domain.Verdict
 	var ambiguous bool
-	err := s.commands.ViewClaims(ctx, ask.namespace, func(claims *domain.Claims) {
+	err := s.commands.ViewClaims(ctx, ask.namespace, func(claims *domain.Claims) (version uint64) {
 		var serviceID string
-		if serviceID, ambiguous = ask.resolve(c.service, claims); !ambiguous {
-			v = claims.Verify(serviceID, ask.publicKey, now)
+		if serviceID, ambiguous = ask.resolve(c.service, claims); ambiguous {
+			return claims.Version()
 		}
+		v = claims.Verify(serviceID, ask.publicKey, now)
+		return v.Version
 	})
 	if err != nil {
 		return answer{}, err

@@ -301,10 +301,10 @@ func (s *Claims) NextDue() (time.Time, bool) {
 	return s.due[0].at, true
 }
 
-// overdue lists the active claims that are past their time, in no useful order, but
-// at most limit of them.
+// overdue lists the active claims that are past their time, those first that were due
+// first, but at most limit of them.
 func (s *Claims) overdue(now time.Time, limit int) []*claim {
-	return s.due.collect(0, now, limit, nil)
+	return s.due.first(now, limit)
 }
 
 // Backlog reports whether more is overdue than one commit may expire beside its own

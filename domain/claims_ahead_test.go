@@ -83,6 +83,9 @@ func (m *aheadMachine) settle(t *rapid.T) {
 	if m.live.Settled() != uint64(m.settled) {
 		t.Fatalf("settled up to version %d, not %d", m.live.Settled(), m.settled)
 	}
+	if raw, err := m.live.Snapshot(); (err == nil) != (m.live.Ahead() == 0) {
+		t.Fatalf("a snapshot with %d commits ahead: %d bytes, %v", m.live.Ahead(), len(raw), err)
+	}
 	m.t = t
 	m.same()
 }

@@ -287,6 +287,7 @@ type Verdict struct {
 	ServiceID  string
 	ApprovedAt time.Time
 	ExpiresAt  *time.Time
+	Version    uint64 // of the commit that it rests on; 0: on there being none
 }
 
 // ReasonNoClaim is the verdict's reason where the agent never asked.
@@ -298,7 +299,7 @@ func (s *Claims) Verify(serviceID, publicKey string, now time.Time) Verdict {
 	if c == nil {
 		return Verdict{ServiceID: serviceID, Reason: ReasonNoClaim}
 	}
-	v := Verdict{ClaimID: c.id, ServiceID: serviceID}
+	v := Verdict{ClaimID: c.id, ServiceID: serviceID, Version: c.version}
 	if status := c.statusAt(now); status != StatusApproved {
 		v.Reason = string(status)
 		return v

@@ -239,6 +239,7 @@ func TestClaimsProperties(t *testing.T) {
 			"sweep":   func(t *rapid.T) { m.step(t, ExpireOverdue{}) },
 			"wait":    func(t *rapid.T) { m.after(someWait.Draw(t, "wait")) },
 			"terms":   m.changeTerms,
+			"restore": func(t *rapid.T) { sameRestored(t, m.live) },
 			"":        m.check,
 		}
 		for range rounds {

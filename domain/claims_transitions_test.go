@@ -117,7 +117,7 @@ func TestVerifyInEveryState(t *testing.T) {
 		v := h.live.Verify("svc", "key", h.now)
 		want := Verdict{ServiceID: "svc", Reason: reasons[state]}
 		if state != "none" {
-			want.ClaimID = "c1"
+			want.ClaimID, want.Version = "c1", h.live.Version()
 		}
 		if state == "approved" {
 			want.Authorized, want.ApprovedAt = true, start

@@ -152,11 +152,20 @@ type dueAt struct {
 
 func (d dueAt) stale() bool { return d.claim.wait != d.wait }
 
+// before orders waits by time, and those of one time by their claims' ids: a decision has to
+// come out the same whatever way the state came about.
+func (d dueAt) before(e dueAt) bool {
+	if c := d.at.Compare(e.at); c != 0 {
+		return c < 0
+	}
+	return d.claim.id < e.claim.id
+}
+
 // dueHeap orders waits by time. Entries that went stale stay until compact.
 type dueHeap []dueAt
 
 func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Less(i, j int) bool { return h[i].before(h[j]) }
 func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueAt)) }
 func (h *dueHeap) Pop() any {
@@ -166,16 +175,42 @@ func (h *dueHeap) Pop() any {
 	return last
 }
 
-// collect walks the heap from node i, and only where something is due.
-func (h dueHeap) collect(i int, now time.Time, limit int, found []*claim) []*claim {
-	if i >= len(h) || len(found) >= limit || h[i].at.After(now) {
-		return found
+// first lists what is due, in order, but at most limit of it. It looks only where something
+// is due.
+func (h dueHeap) first(now time.Time, limit int) (found []*claim) {
+	next := dueNodes{heap: h}
+	next.offer(0, now)
+	for len(next.nodes) > 0 && len(found) < limit {
+		i := heap.Pop(&next).(int)
+		if !h[i].stale() {
+			found = append(found, h[i].claim)
+		}
+		next.offer(2*i+1, now)
+		next.offer(2*i+2, now)
 	}
-	if !h[i].stale() {
-		found = append(found, h[i].claim)
+	return found
+}
+
+// dueNodes are places in a heap that are to be looked at.
+type dueNodes struct {
+	heap  dueHeap
+	nodes []int
+}
+
+func (n *dueNodes) offer(i int, now time.Time) {
+	if i < len(n.heap) && !n.heap[i].at.After(now) {
+		heap.Push(n, i)
 	}
-	found = h.collect(2*i+1, now, limit, found)
-	return h.collect(2*i+2, now, limit, found)
+}
+
+func (n *dueNodes) Len() int           { return len(n.nodes) }
+func (n *dueNodes) Less(i, j int) bool { return n.heap.Less(n.nodes[i], n.nodes[j]) }
+func (n *dueNodes) Swap(i, j int)      { n.nodes[i], n.nodes[j] = n.nodes[j], n.nodes[i] }
+func (n *dueNodes) Push(i any)         { n.nodes = append(n.nodes, i.(int)) }
+func (n *dueNodes) Pop() any {
+	last := n.nodes[len(n.nodes)-1]
+	n.nodes = n.nodes[:len(n.nodes)-1]
+	return last
 }
 
 // compact drops stale entries: those that come first at once, the others when they

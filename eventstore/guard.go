@@ -34,11 +34,24 @@ type guarded struct {
 // Append appends, and closes the fence when another commit is known at the same position.
 // What is recorded now is recorded all the same.
 func (g *guarded) Append(ctx context.Context, after Head, commit *domain.Commit) (Record, error) {
-	r, err := g.Log.Append(ctx, after, commit)
-	if err == nil {
-		g.fence.Close(g.learn(r, false))
-	}
-	return r, err
+	return g.Begin(ctx, after, commit).Wait()
+}
+
+func (g *guarded) Begin(ctx context.Context, after Head, commit *domain.Commit) *Pending {
+	return g.appending(g.Log.Begin(ctx, after, commit))
+}
+
+func (g *guarded) Chain(ctx context.Context, behind *Pending, commit *domain.Commit) *Pending {
+	return g.appending(g.Log.Chain(ctx, behind, commit))
+}
+
+func (g *guarded) appending(p *Pending) *Pending {
+	p.WhenDone(func() {
+		if p.err == nil {
+			g.fence.Close(g.learn(p.record(), false))
+		}
+	})
+	return p
 }
 
 func (g *guarded) Read(ctx context.Context, b domain.Boundary, after uint64, f func(Record) error) error {

@@ -57,8 +57,8 @@ type Log interface {
 	// Chain is Begin after a commit of the same boundary that was begun on this log and
 	// may not have ended. They are recorded in their order and, where that saves time,
 	// together. When the one before fails, so does this one, and nothing of it is
-	// recorded: with a *ConflictError if that was the reason, else with ErrUnavailable.
-	// Only where the outcome of both is not known the error is ErrOutcomeUnknown.
+	// recorded: with a *ConflictError if that was the reason, else with ErrFell, which is
+	// an ErrUnavailable. Only where the outcome of both is not known the error is ErrOutcomeUnknown.
 	Chain(ctx context.Context, behind *Pending, commit *domain.Commit) *Pending
 
 	// Tail is the head of a boundary as its leader has it, durable; never behind an
@@ -100,6 +100,10 @@ var ErrOutcomeUnknown = errors.New("the outcome of the append is unknown")
 
 // ErrUnavailable means that the log could not be reached. Nothing was recorded.
 var ErrUnavailable = errors.New("the log cannot be reached")
+
+// ErrFell means that the commit before it was not recorded, and so neither was this one,
+// whatever it is worth by itself.
+var ErrFell = errors.New("the commit before it was not recorded")
 
 // ErrNoCommit means that there is no commit at a position.
 var ErrNoCommit = errors.New("no commit at this position")

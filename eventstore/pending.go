@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -19,6 +20,37 @@ type Pending struct {
 	done     chan struct{}
 	position uint64 // both are set before done is closed
 	err      error
+
+	mu    sync.Mutex
+	ended bool // position and err are set
+	hooks []func()
+}
+
+// Async begins an append that blocks, for a log that is made of another one: append is
+// called in a goroutine, after the commit that this one is behind (nil: none) was
+// recorded, and is given the head to append to. When ctx ends first, nobody knows.
+func Async(ctx context.Context, behind *Pending, after Head, commit *domain.Commit, append func(Head) (Record, error)) *Pending {
+	p := newPending(after, commit)
+	if behind != nil {
+		p = newPendingBehind(behind, commit)
+	}
+	if !p.open() {
+		return p
+	}
+	stop := context.AfterFunc(ctx, func() { p.end(0, fmt.Errorf("%w: %w", ErrOutcomeUnknown, ctx.Err())) })
+	go func() {
+		defer stop()
+		if behind != nil {
+			var err error
+			if after, err = behind.outcome(p); err != nil {
+				p.end(0, err)
+				return
+			}
+		}
+		rec, err := append(after)
+		p.end(rec.Position, err)
+	}()
+	return p
 }
 
 // newPending puts the commit after the head. One that can't be recorded has ended.
@@ -44,6 +76,12 @@ func newPendingBehind(behind *Pending, commit *domain.Commit) *Pending {
 func (p *Pending) end(position uint64, err error) {
 	p.once.Do(func() {
 		p.position, p.err = position, err
+		p.mu.Lock()
+		p.ended = true
+		p.mu.Unlock()
+		for _, hook := range p.hooks {
+			hook()
+		}
 		close(p.done)
 		if p.stop != nil {
 			p.stop()
@@ -61,9 +99,27 @@ func (p *Pending) Wait() (Record, error) {
 	if p.err != nil {
 		return Record{}, p.err
 	}
+	return p.record(), nil
+}
+
+func (p *Pending) record() Record {
 	rec := p.rec
 	rec.Position = p.position
-	return rec, nil
+	return rec
+}
+
+// WhenDone calls f when it is known how the append came out and before anyone who waits
+// hears of it, or at once where that is known already.
+func (p *Pending) WhenDone(f func()) {
+	p.mu.Lock()
+	ended := p.ended
+	if !ended {
+		p.hooks = append(p.hooks, f)
+	}
+	p.mu.Unlock()
+	if ended {
+		f()
+	}
 }
 
 // Commit is the commit as it will be read, with its version; nil for one that can't be
@@ -108,7 +164,7 @@ func (p *Pending) outcome(next *Pending) (Head, error) {
 		return Head{}, &ConflictError{Boundary: next.boundary, Expected: p.Head(), Actual: conflict.Actual}
 	default:
 		// The error is no part of this one: it may say that the outcome is unknown.
-		return Head{}, fmt.Errorf("%w: the commit before it was not recorded: %v", ErrUnavailable, err)
+		return Head{}, fmt.Errorf("%w: %w: %v", ErrUnavailable, ErrFell, err)
 	}
 }
 

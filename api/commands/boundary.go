@@ -11,9 +11,14 @@ import (
 	"github.com/claimledger/claimledger/eventstore"
 )
 
-// maxWaiting bounds how many commands wait for their turn at one boundary: about what a
-// slow disk records in the time that callers have.
-const maxWaiting = 4096
+const (
+	// maxWaiting bounds how many commands wait for their turn at one boundary: about what
+	// a slow disk records in the time that callers have.
+	maxWaiting = 4096
+	// maxAhead bounds how far the decisions at one boundary run ahead of the disk: what
+	// goes into one batch, and a fraction of what the log takes on of all of them.
+	maxAhead = 1000
+)
 
 // folded is a state that commits are folded into.
 type folded interface {
@@ -22,13 +27,21 @@ type folded interface {
 	Time() time.Time
 }
 
+// tentative is a state that decisions may run ahead in: commits are folded in before it
+// is certain that they are recorded.
+type tentative interface {
+	ApplyAhead(*domain.Commit) error
+	Settle()   // the oldest of them is recorded
+	Withdraw() // none of them is
+}
+
 // boundary holds the state of one boundary in memory and keeps it current.
 //
 // deciding, a lock that can be waited for with a deadline, serialises the commands of
-// this process, so that they don't conflict with each other; it is held while a commit
-// is on its way to disk. mu guards the state
-// and is held only to look at it or to fold a commit in, so that queries never wait
-// for a disk.
+// this process, so that they don't conflict with each other. Where the state is a
+// tentative one, it is given back when a commit is on its way to the disk, and the next
+// decision rests on that commit; otherwise when it has arrived. mu guards the state and
+// is held only to look at it or to fold a commit in, never while a disk is waited for.
 type boundary[S folded] struct {
 	id  domain.Boundary
 	log eventstore.Log
@@ -40,9 +53,10 @@ type boundary[S folded] struct {
 	loaded chan struct{} // closed when the first load ended, well or not
 	mu     sync.RWMutex
 	state  S
-	head   eventstore.Head
-	early  []eventstore.Record // came by following while loading
-	err    error               // the state cannot be trusted
+	head   eventstore.Head       // the last commit that is certain
+	ahead  []*eventstore.Pending // those behind it in the state, oldest first
+	early  []eventstore.Record   // came by following while loading
+	err    error                 // the state cannot be trusted
 }
 
 func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *boundary[S] {
@@ -51,8 +65,8 @@ func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *bou
 	return b
 }
 
-// lock waits for the turn to decide, unless too many do; the caller calls unlock when
-// err is nil.
+// lock waits for the turn to decide, unless too many do, and for room to do it in; the
+// caller calls unlock when err is nil.
 func (b *boundary[S]) lock(ctx context.Context) error {
 	defer b.waiting.Add(-1)
 	if b.waiting.Add(1) > maxWaiting {
@@ -60,10 +74,36 @@ func (b *boundary[S]) lock(ctx context.Context) error {
 	}
 	select {
 	case b.deciding <- struct{}{}:
-		return nil
 	case <-ctx.Done():
-		return unavailable("Too many commands are waiting for this namespace; nothing was recorded.", ctx.Err())
+		return errNoTurn(ctx)
 	}
+	for {
+		first := b.full()
+		if first == nil {
+			return nil
+		}
+		select {
+		case <-first.Done():
+			b.settle()
+		case <-ctx.Done():
+			b.unlock()
+			return errNoTurn(ctx)
+		}
+	}
+}
+
+func errNoTurn(ctx context.Context) error {
+	return unavailable("Too many commands are waiting for this namespace; nothing was recorded.", ctx.Err())
+}
+
+// full gives the commit that has to end before another goes ahead; nil where there is room.
+func (b *boundary[S]) full() *eventstore.Pending {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if len(b.ahead) < maxAhead {
+		return nil
+	}
+	return b.ahead[0]
 }
 
 func (b *boundary[S]) unlock() { <-b.deciding }
@@ -126,7 +166,10 @@ func (b *boundary[S]) fold(r eventstore.Record) {
 		if r.Hash != b.head.Hash {
 			b.err = corrupt(replaced(b.head, r.Hash))
 		}
+	case len(b.ahead) > 0 && r.Hash == b.ahead[0].Head().Hash:
+		b.confirm(r.Head())
 	default:
+		b.withdraw()
 		b.head, b.err = next(b.state, b.head, r)
 	}
 }
@@ -153,13 +196,131 @@ func replaced(known eventstore.Head, found domain.Hash) error {
 	}
 }
 
-// view runs f on the state. f must not keep it.
+// goAhead folds in a commit that was begun on what stood last in the state. Meanwhile a
+// rival's may have come, and then this one comes to nothing; or it came itself.
+func (b *boundary[S]) goAhead(p *eventstore.Pending) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last, _ := b.last()
+	c := p.Commit()
+	if b.err != nil || c == nil || c.Version != last.Version+1 || c.Prev != last.Hash {
+		return
+	}
+	if err := any(b.state).(tentative).ApplyAhead(c); err != nil {
+		b.err = corrupt(err)
+		return
+	}
+	b.ahead = append(b.ahead, p)
+}
+
+// settle takes in how the commits that are ahead came out, as far as that is known. What
+// stands behind one that was not recorded isn't recorded either.
+func (b *boundary[S]) settle() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.ahead) > 0 {
+		select {
+		case <-b.ahead[0].Done():
+		default:
+			return
+		}
+		r, err := b.ahead[0].Wait()
+		if err != nil {
+			b.withdraw()
+			return
+		}
+		b.confirm(r.Head())
+	}
+}
+
+func (b *boundary[S]) tentative() bool {
+	_, ok := any(b.state).(tentative)
+	return ok
+}
+
+// confirm and withdraw want mu to be held.
+func (b *boundary[S]) confirm(head eventstore.Head) {
+	any(b.state).(tentative).Settle()
+	b.head = head
+	b.ahead[0] = nil
+	b.ahead = b.ahead[1:]
+}
+
+func (b *boundary[S]) withdraw() {
+	if len(b.ahead) > 0 {
+		any(b.state).(tentative).Withdraw()
+		b.ahead = nil
+	}
+}
+
+// await waits for the end of a commit that is ahead, as long as ctx lasts, and reports
+// whether it was recorded.
+func (b *boundary[S]) await(ctx context.Context, p *eventstore.Pending) (eventstore.Record, bool, error) {
+	if !ended(ctx, p) {
+		return eventstore.Record{}, false, unavailable("The ledger's log takes too long to record what this rests on; nothing can be said for sure.", ctx.Err())
+	}
+	r, err := p.Wait()
+	b.settle()
+	return r, err == nil, nil
+}
+
+// ended waits until it is known how a commit came out, or ctx ends and it is not.
+func ended(ctx context.Context, p *eventstore.Pending) bool {
+	select {
+	case <-p.Done():
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-p.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// view runs f on the state, with all that is ahead. f must not keep it.
 func (b *boundary[S]) view(f func(S)) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	f(b.state)
 }
 
+// last is what a decision on the state rests on, and the commit that it is, where that
+// is ahead. The caller holds mu.
+func (b *boundary[S]) last() (eventstore.Head, *eventstore.Pending) {
+	if n := len(b.ahead); n > 0 {
+		return b.ahead[n-1].Head(), b.ahead[n-1]
+	}
+	return b.head, nil
+}
+
+// certain runs f on the state until what it saw is certain; f gives the version that this
+// rests on.
+func (b *boundary[S]) certain(ctx context.Context, f func(S) (version uint64)) error {
+	for {
+		p := b.look(f)
+		if p == nil {
+			return nil
+		}
+		if _, recorded, err := b.await(ctx, p); recorded || err != nil {
+			return err
+		}
+	}
+}
+
+// look gives the commit that is ahead and has the version that f gives; nil where that is
+// certain.
+func (b *boundary[S]) look(f func(S) (version uint64)) *eventstore.Pending {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if version := f(b.state); version > b.head.Version {
+		return b.ahead[version-b.head.Version-1]
+	}
+	return nil
+}
+
+// at is the last commit that is certain.
 func (b *boundary[S]) at() eventstore.Head {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -176,6 +337,14 @@ func (b *boundary[S]) catchUp(ctx context.Context) error {
 		return logError(err)
 	}
 	return b.failure()
+}
+
+// reach catches up where the state is older than a version that is known to be there.
+func (b *boundary[S]) reach(ctx context.Context, version uint64) error {
+	if b.at().Version >= version {
+		return nil
+	}
+	return b.catchUp(ctx)
 }
 
 // current reports whether the head is still the log's last, and catches up where not.

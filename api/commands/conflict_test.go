@@ -220,7 +220,7 @@ func TestWaitingForATurn(t *testing.T) {
 	_, _, err := x.Claims(ctx, "acme", submission("acme"), ref("claim"))
 	wantCode(t, "the second", err, domain.CodeServiceUnavailable)
 	x.submit("globex") // another namespace does not wait
-	if err := x.ViewClaims(t.Context(), "acme", func(*domain.Claims) {}); err != nil {
+	if err := x.ViewClaims(t.Context(), "acme", func(*domain.Claims) uint64 { return 0 }); err != nil {
 		t.Errorf("a query waits for the disk: %v", err)
 	}
 	close(leave)

@@ -20,7 +20,7 @@ func TestUnknownNamespacesAreForgotten(t *testing.T) {
 		wantCode(t, "a registry command", err, domain.CodeNotFound)
 		_, _, err = x.claim(name, submission("acme"))
 		wantCode(t, "a command on claims", err, domain.CodeNotFound)
-		wantCode(t, "a query", x.ViewClaims(t.Context(), name, func(*domain.Claims) {}), domain.CodeNotFound)
+		wantCode(t, "a query", x.ViewClaims(t.Context(), name, func(*domain.Claims) uint64 { return 0 }), domain.CodeNotFound)
 		if x.Directory().View(name, func(*domain.Registry) {}) || x.Heads(name) != 0 {
 			t.Errorf("%s is known", name)
 		}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -41,6 +42,9 @@ type Config struct {
 	NewID   func() string // ULIDs
 	Metrics *Metrics
 	Logger  *slog.Logger
+	// Jitter draws a pause between 0 and most, so that rivals do not meet again; nil: at
+	// random. A simulation draws what it can draw again.
+	Jitter func(ctx context.Context, most time.Duration) time.Duration
 }
 
 // Executor executes commands and answers from the states it keeps for them. Run must
@@ -65,6 +69,9 @@ func NewExecutor(c Config) *Executor {
 		panic(err) // only for a size that is not positive
 	}
 	c.Log = c.Fence.Guard(c.Log)
+	if c.Jitter == nil {
+		c.Jitter = func(_ context.Context, most time.Duration) time.Duration { return rand.N(most) + 1 }
+	}
 	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache, keys: newUsedKeys()}
 }
 
@@ -103,7 +110,7 @@ func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.Clai
 		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
 	defer release()
-	result, err := confirmed(ctx, func() (*boundary[*domain.Claims], decision) {
+	result, err := certain(ctx, x, func(atLeast uint64) (*boundary[*domain.Claims], decision) {
 		b, err := x.claimsOf(ctx, namespace)
 		if err == nil {
 			err = b.lock(ctx)
@@ -112,6 +119,9 @@ func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.Clai
 			return nil, decision{err: err}
 		}
 		defer b.unlock()
+		if err := b.reach(ctx, atLeast); err != nil {
+			return nil, decision{err: err}
+		}
 		var d decision
 		answer, d = x.decideClaims(ctx, b, namespace, cmd, meta)
 		return b, d
@@ -167,8 +177,12 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 		if !backlog {
 			return nil
 		}
-		if _, d := x.decideOn(ctx, b, domain.ExpireOverdue{}, meta, terms); d.err != nil {
+		_, d := x.decideOn(ctx, b, domain.ExpireOverdue{}, meta, terms)
+		if d.err != nil {
 			return d.err
+		}
+		if d.sent != nil {
+			go func() { _, _ = outcome(context.WithoutCancel(ctx), x, b, d) }()
 		}
 	}
 }
@@ -181,13 +195,16 @@ func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.Re
 		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
 	defer release()
-	result, err := confirmed(ctx, func() (*boundary[*domain.Registry], decision) {
+	result, err := certain(ctx, x, func(atLeast uint64) (*boundary[*domain.Registry], decision) {
 		b, err := x.directory.lock(ctx, namespace)
 		if err != nil {
 			return nil, decision{err: err}
 		}
 		defer b.unlock()
 		defer x.directory.forget(namespace)
+		if err := b.reach(ctx, atLeast); err != nil {
+			return nil, decision{err: err}
+		}
 		return b, execute(ctx, x, b, meta, nil, func(r *domain.Registry, now time.Time) ([]domain.Payload, any, error) {
 			d, err := r.Decide(cmd, meta.Ref, x.Limits, now)
 			answer = d.Answer
@@ -198,33 +215,64 @@ func (x *Executor) Registry(ctx context.Context, namespace string, cmd domain.Re
 	return answer, result, x.Metrics.outcome(meta.Ref.Name, err)
 }
 
-// decision is how one turn at a command ended: something was appended, or nothing can
-// be, or there is nothing to append, because of what stands at a head.
+// decision is how one turn at a command ended: a commit is on its way, or there is
+// nothing to append, because of what stands last in the state.
 type decision struct {
 	result Result
-	rests  *eventstore.Head // what is answered without a commit; nil: not on a state
+	sent   *eventstore.Pending
+	began  time.Time // when it was sent
+
+	rests  *eventstore.Head    // what is answered without a commit; nil: not on a state
+	behind *eventstore.Pending // the commit at that head, where it is ahead of the disk
 	err    error
 }
 
-// confirmed takes turns at a command until what it is told stands: it was appended to
-// the very state that it was decided on, or it rests on a state that was the log's
-// last. The second is asked of the log when the next command has its turn already, so
-// that any number of commands ask at the same time.
-func confirmed[S folded](ctx context.Context, turn func() (*boundary[S], decision)) (Result, error) {
+// certain takes turns at a command until what it is told stands: its commit was recorded
+// behind the very state that it was decided on, or it rests on a state that was the log's
+// last. The waiting is done when the next command has its turn already, so that any
+// number of commands share what it costs.
+func certain[S folded](ctx context.Context, x *Executor, turn func(atLeast uint64) (*boundary[S], decision)) (Result, error) {
+	var atLeast uint64 // the version that is known to be there
 	for try := range maxTries {
-		if err := pause(ctx, try); err != nil {
+		if err := x.pause(ctx, try); err != nil {
 			return Result{}, err
 		}
-		b, d := turn()
-		if d.rests == nil {
+		b, d := turn(atLeast)
+		switch {
+		case d.sent != nil:
+			r, err := outcome(ctx, x, b, d)
+			var conflict *eventstore.ConflictError
+			switch {
+			case err == nil:
+				d.result.Position = r.Position
+				return d.result, nil
+			case errors.As(err, &conflict):
+				x.Metrics.conflicts.Inc()
+				atLeast = conflict.Actual.Version
+			case !errors.Is(err, eventstore.ErrFell) || errors.Is(err, eventstore.ErrOutcomeUnknown):
+				return Result{}, logError(err)
+			}
+		case d.rests == nil:
 			return d.result, d.err
-		}
-		latest, err := b.current(ctx, *d.rests)
-		if err != nil {
-			return Result{}, err
-		}
-		if latest {
-			return d.result, d.err
+		case d.behind != nil:
+			// That it was recorded is the proof that nothing else came after its
+			// predecessor, and at that moment nothing had come after it.
+			r, recorded, err := b.await(ctx, d.behind)
+			if recorded {
+				d.result.Position = max(d.result.Position, r.Position)
+				return d.result, d.err
+			}
+			if err != nil {
+				return Result{}, err
+			}
+		default:
+			latest, err := b.current(ctx, *d.rests)
+			if err != nil {
+				return Result{}, err
+			}
+			if latest {
+				return d.result, d.err
+			}
 		}
 	}
 	return Result{}, errTooManyOthers
@@ -232,74 +280,87 @@ func confirmed[S folded](ctx context.Context, turn func() (*boundary[S], decisio
 
 var errTooManyOthers = unavailable("Too many others are changing this namespace at the same time.", nil)
 
-// execute decides until what is decided is appended to the very state that it was
-// decided on, or there is nothing to append. The caller holds b.deciding.
+// execute decides, and begins to append what is decided. The caller holds b.deciding.
 func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Meta, basis *domain.Basis,
 	decide func(S, time.Time) ([]domain.Payload, any, error)) decision {
-	for try := range maxTries {
-		if err := pause(ctx, try); err != nil {
+	b.settle()
+	var (
+		payloads []domain.Payload
+		answer   any
+		err      error
+		now      time.Time
+		head     eventstore.Head
+		behind   *eventstore.Pending
+		position = x.Position() // before looking: what is seen is no older
+	)
+	b.view(func(s S) {
+		now = x.now(s.Time())
+		head, behind = b.last()
+		payloads, answer, err = decide(s, now)
+	})
+	if err != nil || len(payloads) == 0 {
+		return decision{result: Result{Position: max(head.Position, position), Time: now}, rests: &head, behind: behind, err: err}
+	}
+	commit := domain.NewCommit(x.NewID(), b.id, now, meta.Actor, meta.Ref, basis, payloads)
+	if meta.Ref.Key != "" {
+		if commit.Command.Answer, err = json.Marshal(answer); err != nil {
 			return decision{err: err}
 		}
-		var (
-			payloads []domain.Payload
-			answer   any
-			err      error
-			now      time.Time
-			head     eventstore.Head
-			position = x.Position() // before looking: what is seen is no older
-		)
-		b.view(func(s S) {
-			now, head = x.now(s.Time()), b.head
-			payloads, answer, err = decide(s, now)
-		})
-		if err != nil || len(payloads) == 0 {
-			return decision{Result{Position: max(head.Position, position), Time: now}, &head, err}
-		}
-		commit := domain.NewCommit(x.NewID(), b.id, now, meta.Actor, meta.Ref, basis, payloads)
-		if meta.Ref.Key != "" {
-			if commit.Command.Answer, err = json.Marshal(answer); err != nil {
-				return decision{err: err}
-			}
-		}
-		record, err := x.append(ctx, head, commit)
-		var conflict *eventstore.ConflictError
-		if errors.As(err, &conflict) {
-			x.Metrics.conflicts.Inc()
-			if err := b.catchUp(ctx); err != nil {
-				return decision{err: err}
-			}
-			continue
-		}
-		if err != nil {
-			return decision{err: logError(err)}
-		}
-		x.recorded(b.id, record, b.follow)
-		return decision{result: Result{Position: record.Position, Appended: true, Time: now}}
 	}
-	return decision{err: errTooManyOthers}
-}
-
-// recorded folds in what this process has appended, ahead of the follower.
-func (x *Executor) recorded(id domain.Boundary, record eventstore.Record, follow func(eventstore.Record)) {
-	x.keys.note(record.Commit)
-	if id.Kind == domain.KindClaims {
-		follow(record)
-	} else if err := x.directory.follow(record); err != nil {
-		x.Logger.Error("a commit was recorded that cannot be folded", "boundary", id.String(), "position", record.Position, "error", err)
-	}
-}
-
-func (x *Executor) append(ctx context.Context, head eventstore.Head, commit *domain.Commit) (eventstore.Record, error) {
 	if err := x.Fence.Broken(); err != nil {
-		return eventstore.Record{}, err
+		return decision{err: logError(err)}
 	}
-	start := time.Now()
-	record, err := x.Log.Append(ctx, head, commit)
+	d := decision{result: Result{Appended: true, Time: now}, began: time.Now()}
+	d.sent = x.send(ctx, head, behind, commit)
+	if b.tentative() {
+		b.goAhead(d.sent)
+	} else if r, err := d.sent.Wait(); err == nil {
+		x.recorded(r)
+	}
+	return d
+}
+
+// send hands a commit over. Others go on from it, so it is not called back when its caller
+// goes away; only his deadline holds.
+func (x *Executor) send(ctx context.Context, head eventstore.Head, behind *eventstore.Pending, commit *domain.Commit) *eventstore.Pending {
+	lasting := context.WithoutCancel(ctx)
+	cancel := func() {}
+	if deadline, ok := ctx.Deadline(); ok {
+		lasting, cancel = context.WithDeadline(lasting, deadline)
+	}
+	var p *eventstore.Pending
+	if behind != nil {
+		p = x.Log.Chain(lasting, behind, commit)
+	} else {
+		p = x.Log.Begin(lasting, head, commit)
+	}
+	p.WhenDone(cancel)
+	return p
+}
+
+// outcome waits for the end of a commit that was sent. With a caller who has gone away it
+// does not wait, and the state hears of it all the same.
+func outcome[S folded](ctx context.Context, x *Executor, b *boundary[S], d decision) (eventstore.Record, error) {
+	if !ended(ctx, d.sent) && errors.Is(ctx.Err(), context.Canceled) {
+		go func() { _, _ = outcome(context.WithoutCancel(ctx), x, b, d) }()
+		return eventstore.Record{}, fmt.Errorf("%w: %w", eventstore.ErrOutcomeUnknown, ctx.Err())
+	}
+	r, err := d.sent.Wait() // which has the caller's deadline
 	x.noteAppend(err)
 	if err == nil {
-		x.Metrics.appendSeconds.Observe(time.Since(start).Seconds())
+		x.Metrics.appendSeconds.Observe(time.Since(d.began).Seconds())
+		x.keys.note(r.Commit)
 	}
-	return record, err
+	b.settle()
+	return r, err
+}
+
+// recorded folds in a registry's commit that this process has appended, ahead of the
+// follower.
+func (x *Executor) recorded(r eventstore.Record) {
+	if err := x.directory.follow(r); err != nil {
+		x.Logger.Error("a commit was recorded that cannot be folded", "boundary", r.Commit.Boundary().String(), "position", r.Position, "error", err)
+	}
 }
 
 // now is the time of a decision: never before the commit that it follows.
@@ -311,14 +372,12 @@ func (x *Executor) now(last time.Time) time.Time {
 	return now
 }
 
-// pause backs off before every try but the first, with jitter so that rivals do not
-// meet again.
-func pause(ctx context.Context, try int) error {
+// pause backs off before every try but the first.
+func (x *Executor) pause(ctx context.Context, try int) error {
 	if try == 0 {
 		return nil
 	}
-	most := min(maxBackoff, time.Duration(try)*time.Millisecond)
-	timer := time.NewTimer(rand.N(most) + 1)
+	timer := time.NewTimer(x.Jitter(ctx, min(maxBackoff, time.Duration(try)*time.Millisecond)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -354,14 +413,16 @@ func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*d
 	return b, nil
 }
 
-// ViewClaims runs f on the state of a namespace's claims.
-func (x *Executor) ViewClaims(ctx context.Context, namespace string, f func(*domain.Claims)) error {
+// ViewClaims runs f on the state of a namespace's claims, which holds commits that are on
+// their way to the disk. f gives the version of the last commit that what it saw rests on;
+// when ViewClaims returns, that one is recorded. If it turns out that it is not, f is run
+// again.
+func (x *Executor) ViewClaims(ctx context.Context, namespace string, f func(*domain.Claims) (version uint64)) error {
 	b, err := x.claimsOf(ctx, namespace)
 	if err != nil {
 		return err
 	}
-	b.view(f)
-	return nil
+	return b.certain(ctx, f)
 }
 
 // Heads are the positions of a namespace's last known commits, the later of its two

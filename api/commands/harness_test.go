@@ -24,18 +24,25 @@ const patience = 20 * time.Second
 // of an operation. A hook that is nil is no trouble.
 type troubled struct {
 	eventstore.Log
-	append func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error)
-	read   func(b domain.Boundary, r eventstore.Record) error // for each record
+	append func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error) // in a goroutine
+	read   func(b domain.Boundary, r eventstore.Record) error                                // for each record
 	tail   func()
 	last   func() error
 	follow func(eventstore.Record) // for each record
 }
 
-func (l *troubled) Append(ctx context.Context, after eventstore.Head, c *domain.Commit) (eventstore.Record, error) {
-	if l.append != nil {
-		return l.append(ctx, after, c)
+func (l *troubled) Begin(ctx context.Context, after eventstore.Head, c *domain.Commit) *eventstore.Pending {
+	if l.append == nil {
+		return l.Log.Begin(ctx, after, c)
 	}
-	return l.Log.Append(ctx, after, c)
+	return eventstore.Async(ctx, nil, after, c, func(after eventstore.Head) (eventstore.Record, error) { return l.append(ctx, after, c) })
+}
+
+func (l *troubled) Chain(ctx context.Context, behind *eventstore.Pending, c *domain.Commit) *eventstore.Pending {
+	if l.append == nil {
+		return l.Log.Chain(ctx, behind, c)
+	}
+	return eventstore.Async(ctx, behind, behind.Head(), c, func(after eventstore.Head) (eventstore.Record, error) { return l.append(ctx, after, c) })
 }
 
 func (l *troubled) Tail(ctx context.Context, b domain.Boundary) (eventstore.Head, error) {

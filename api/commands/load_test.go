@@ -35,7 +35,7 @@ func TestLoadWhileOthersAppend(t *testing.T) {
 		return nil
 	}
 	var version uint64
-	see := func(c *domain.Claims) { version = c.Version() }
+	see := func(c *domain.Claims) uint64 { version = c.Version(); return version }
 	if err := x.ViewClaims(t.Context(), "acme", see); err != nil || version != 10 {
 		t.Errorf("loaded up to version %d: %v", version, err)
 	}
@@ -59,7 +59,7 @@ func TestOneLoadForAll(t *testing.T) {
 	var group sync.WaitGroup
 	for range 20 {
 		group.Go(func() {
-			if err := x.ViewClaims(t.Context(), "acme", func(*domain.Claims) {}); err != nil {
+			if err := x.ViewClaims(t.Context(), "acme", func(*domain.Claims) uint64 { return 0 }); err != nil {
 				t.Error(err)
 			}
 		})
@@ -85,7 +85,7 @@ func TestALoadThatFailsIsTriedAgain(t *testing.T) {
 	if !errors.Is(err, trouble) {
 		t.Errorf("%v hides its cause", err)
 	}
-	err = x.ViewClaims(t.Context(), "acme", func(*domain.Claims) {})
+	err = x.ViewClaims(t.Context(), "acme", func(*domain.Claims) uint64 { return 0 })
 	wantCode(t, "a query without a log", err, domain.CodeServiceUnavailable)
 	log.read = nil
 	if _, _, err := x.claim("acme", domain.Approve{ClaimID: id}); err != nil {
@@ -108,7 +108,7 @@ func TestClaimsThatCannotBeFolded(t *testing.T) {
 	for range 2 {
 		_, _, err := x.claim("acme", domain.Approve{ClaimID: id})
 		wantCode(t, "approve", err, domain.CodeServiceUnavailable)
-		err = x.ViewClaims(t.Context(), "acme", func(*domain.Claims) { t.Error("a state was shown") })
+		err = x.ViewClaims(t.Context(), "acme", func(*domain.Claims) uint64 { t.Error("a state was shown"); return 0 })
 		wantCode(t, "a query", err, domain.CodeServiceUnavailable)
 	}
 	x.submit("globex")

@@ -141,7 +141,12 @@ func (x *Executor) remembers(ctx context.Context, b domain.Boundary, ref domain.
 	if _, registered := x.directory.find(b.Namespace); !registered {
 		return false, nil // the command itself is told so
 	}
-	err = x.ViewClaims(ctx, b.Namespace, func(s *domain.Claims) { found = s.Remembers(ref, x.now(s.Time())) })
+	err = x.ViewClaims(ctx, b.Namespace, func(s *domain.Claims) (version uint64) {
+		if found = s.Remembers(ref, x.now(s.Time())); found {
+			return s.Version()
+		}
+		return 0
+	})
 	return found, err
 }
 

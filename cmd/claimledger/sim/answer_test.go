@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"reflect"
 	"time"
@@ -116,19 +117,22 @@ func (q *question) ask(x *commands.Executor) {
 	w, now := q.world, q.world.clock(q.node)
 	position := x.Position()
 	var v domain.Verdict
-	err := x.ViewClaims(context.Background(), q.namespace, func(s *domain.Claims) {
-		v = s.Verify(q.service, q.key, now)
+	var settled uint64
+	err := x.ViewClaims(context.Background(), q.namespace, func(s *domain.Claims) uint64 {
+		v, settled = s.Verify(q.service, q.key, now), s.Settled()
 		if q.node.life == q.life && !w.torn {
-			q.judge(s, v, now, position)
+			q.judgeState(s, position)
 		}
+		return v.Version
 	})
-	if err == nil {
+	if err == nil && q.node.life == q.life && !w.torn {
+		q.judge(v, max(settled, v.Version), now)
 		w.note("  it answers %+v", v)
 	}
 }
 
-// judge holds what a node knows to the log. The simulation waits meanwhile.
-func (q *question) judge(s *domain.Claims, v domain.Verdict, now time.Time, position uint64) {
+// judgeState holds what a node knows to the log. The simulation waits meanwhile.
+func (q *question) judgeState(s *domain.Claims, position uint64) {
 	w, b := q.world, domain.ClaimsOf(q.namespace)
 	w.model.take()
 	all := w.model.boundaries[b]
@@ -139,15 +143,32 @@ func (q *question) judge(s *domain.Claims, v domain.Verdict, now time.Time, posi
 		}
 	}
 	switch {
-	case s.Version() > uint64(len(all)):
-		w.fail("node %d verifies on version %d of %s, and the log ends at %d", q.node.id, s.Version(), b, len(all))
-	case s.Version() < due:
+	case s.Settled() > uint64(len(all)):
+		w.fail("node %d holds version %d of %s for recorded, and the log ends at %d", q.node.id, s.Settled(), b, len(all))
+	case s.Settled() < due:
 		w.fail("node %d says that it is complete up to %d and lacks version %d of %s", q.node.id, position, due, b)
-	case !reflect.DeepEqual(s, w.model.claimsAt(q.namespace, s.Version())):
+	case s.Ahead() == 0 && !sameClaims(s, w.model.claimsAt(q.namespace, s.Version())):
 		w.fail("node %d has other claims of %s at version %d than the log", q.node.id, q.namespace, s.Version())
-	case encoded(w.model.claimsAt(q.namespace, s.Version()).Verify(q.service, q.key, now)) != encoded(v):
+	}
+}
+
+// judge holds an answer to the log, up to the version that it rests on.
+func (q *question) judge(v domain.Verdict, version uint64, now time.Time) {
+	w, b := q.world, domain.ClaimsOf(q.namespace)
+	w.model.take()
+	switch all := w.model.boundaries[b]; {
+	case version > uint64(len(all)):
+		w.fail("node %d verifies on version %d of %s, and the log ends at %d", q.node.id, version, b, len(all))
+	case encoded(w.model.claimsAt(q.namespace, version).Verify(q.service, q.key, now)) != encoded(v):
 		w.fail("node %d authorizes what the log does not: %+v", q.node.id, v)
 	}
+}
+
+// sameClaims reports whether two states know the same.
+func sameClaims(a, b *domain.Claims) bool {
+	one, err := a.Snapshot()
+	two, errTwo := b.Snapshot()
+	return err == nil && errTwo == nil && bytes.Equal(one, two)
 }
 
 // finish lets everything end well, and looks at all once more.
@@ -201,10 +222,11 @@ func (w *world) judgeAtEnd(n *node) {
 			}
 		})
 		go func() {
-			_ = n.exec.ViewClaims(context.Background(), ns, func(s *domain.Claims) {
-				if !reflect.DeepEqual(s, w.model.claimsOf(ns)) {
+			_ = n.exec.ViewClaims(context.Background(), ns, func(s *domain.Claims) uint64 {
+				if !sameClaims(s, w.model.claimsOf(ns)) {
 					w.fail("node %d ends with other claims of %s than the log", n.id, ns)
 				}
+				return 0
 			})
 		}()
 		w.settle()

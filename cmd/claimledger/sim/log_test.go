@@ -96,6 +96,14 @@ func (c *connection) Append(ctx context.Context, after eventstore.Head, commit *
 	}
 }
 
+func (c *connection) Begin(ctx context.Context, after eventstore.Head, commit *domain.Commit) *eventstore.Pending {
+	return eventstore.Async(ctx, nil, after, commit, func(after eventstore.Head) (eventstore.Record, error) { return c.Append(ctx, after, commit) })
+}
+
+func (c *connection) Chain(ctx context.Context, behind *eventstore.Pending, commit *domain.Commit) *eventstore.Pending {
+	return eventstore.Async(ctx, behind, behind.Head(), commit, func(after eventstore.Head) (eventstore.Record, error) { return c.Append(ctx, after, commit) })
+}
+
 func (c *connection) Tail(ctx context.Context, b domain.Boundary) (eventstore.Head, error) {
 	if c.enter(ctx, opTail, b) != works {
 		return eventstore.Head{}, fmt.Errorf("%w: %w", eventstore.ErrUnavailable, errCut)

@@ -80,6 +80,10 @@ func (w *world) start(n *node) {
 		Log: log, Fence: fence, Limits: w.limits, Logger: discard, NewID: w.newID,
 		Metrics: commands.NewMetrics(prometheus.NewRegistry()),
 		Now:     func() time.Time { return w.now.Add(n.skew) },
+		// The order in which those go on that fell together.
+		Jitter: func(ctx context.Context, _ time.Duration) time.Duration {
+			return time.Duration(callerOf(ctx)+2) * time.Microsecond
+		},
 	})
 	n.exec, n.state, n.ended = exec, loading, nil
 	life, ctx := n.life, n.ctx
