@@ -72,7 +72,7 @@ func (fl *follower) handOver(ctx context.Context, m message) error {
 	if m.position != fl.after+1 {
 		return &GapError{fl.after, fmt.Sprintf("the next is at %d", m.position)}
 	}
-	rec, err := decode(m.subject, m.position, m.data)
+	rec, err := fl.s.recent.decode(m.subject, m.position, m.data)
 	if err != nil {
 		return err
 	}

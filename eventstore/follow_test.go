@@ -2,6 +2,7 @@ package eventstore_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -82,5 +83,39 @@ func replaceLog(ctx context.Context, t *testing.T, js jetstream.JetStream, log e
 			t.Fatal(err)
 		}
 		head = r.Head()
+	}
+}
+
+// The readers of a process share what was decoded once, and only that: other bytes are
+// another commit.
+func TestReadersShareWhatWasDecoded(t *testing.T) {
+	t.Parallel()
+	stream, _ := logtest.Embedded(t)
+	b := domain.ClaimsOf(logtest.Namespace())
+	first, err := stream.Append(t.Context(), eventstore.Head{}, logtest.Commit(b))
+	if err == nil {
+		_, err = stream.Append(t.Context(), first.Head(), logtest.Commit(b))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen [2][]eventstore.Record
+	for i := range seen {
+		done := errors.New("all")
+		err := stream.Follow(t.Context(), 0, func(r eventstore.Record) error {
+			if seen[i] = append(seen[i], r); len(seen[i]) == 2 {
+				return done
+			}
+			return nil
+		}, nil)
+		if !errors.Is(err, done) {
+			t.Fatal(err)
+		}
+	}
+	if seen[0][0].Commit != first.Commit || seen[1][0].Commit != first.Commit || seen[0][1].Commit != seen[1][1].Commit {
+		t.Error("a commit was decoded twice")
+	}
+	if seen[0][1].Commit == first.Commit || seen[0][1].Commit.Prev != first.Hash {
+		t.Error("one commit passes for another")
 	}
 }

@@ -19,10 +19,11 @@ type Head struct {
 	Hash     domain.Hash // of its stored bytes
 }
 
-// Record is a commit as it stands in the log.
+// Record is a commit as it stands in the log. Several readers may share what it points
+// to: it is read-only.
 type Record struct {
 	Position uint64
-	Stored   []byte // the bytes that Hash covers; read-only
+	Stored   []byte // the bytes that Hash covers
 	Hash     domain.Hash
 	Commit   *domain.Commit
 }

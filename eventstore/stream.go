@@ -34,6 +34,7 @@ type Stream struct {
 	js     jetstream.JetStream
 	group  *group
 	steps  chan struct{}          // as many as may settle at the same time
+	recent *recent                // commits, decoded
 	config jetstream.StreamConfig // that the stream must have
 	logger *slog.Logger
 
@@ -60,7 +61,7 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	}
 	s := &Stream{
 		nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas),
-		steps: make(chan struct{}, maxSteps), logger: logger,
+		steps: make(chan struct{}, maxSteps), recent: newRecent(), logger: logger,
 	}
 	s.group = newGroup(paceOf(replicas), s.send)
 	var streams []jetstream.Stream
