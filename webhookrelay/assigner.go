@@ -20,6 +20,9 @@ const (
 	// the batch grow for nothing. An event is at most a few rows of about 1 KiB.
 	maxBatchCommits = 500
 	maxBatchEvents  = 1000
+	// gatherFor is how far apart transactions begin at least: commits that come in quick
+	// succession share one, and those that come after a pause do not wait.
+	gatherFor = 10 * time.Millisecond
 
 	// standbyInterval is how soon another process takes over where one died.
 	standbyInterval = time.Second
@@ -144,9 +147,11 @@ func (a *assigner) lead(ctx context.Context) error {
 		if len(batch) == 0 {
 			return <-ended
 		}
+		began := time.Now()
 		if err := a.assign(ctx, s, batch); err != nil {
 			return err
 		}
+		sleep(ctx, time.Until(began.Add(gatherFor)))
 	}
 }
 
