@@ -110,7 +110,6 @@ func (b *boundary[S]) unlock() { <-b.deciding }
 
 // load reads the boundary from its start. What follow hands over meanwhile waits.
 func (b *boundary[S]) load(ctx context.Context) {
-	defer close(b.loaded)
 	state, head := b.state, eventstore.Head{}
 	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) (err error) {
 		head, err = next(state, head, r)
@@ -118,6 +117,7 @@ func (b *boundary[S]) load(ctx context.Context) {
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer close(b.loaded) // before anyone may follow again: what waits is folded in here only
 	b.state, b.head, b.err = state, head, err
 	for _, r := range b.early {
 		b.fold(r)
