@@ -53,7 +53,7 @@ func (s *Stream) begin(ctx context.Context, p *Pending, after Head, behind *Pend
 	}
 	s.recent.keep(p.rec)
 	a := &appending{Pending: p, s: s, ctx: ctx, subject: Subject(p.boundary), after: after, behind: behind}
-	p.stop = context.AfterFunc(ctx, func() { s.group.abandon(a) })
+	p.watch(ctx, func() { s.group.abandon(a) })
 	if err := s.group.add(a); err != nil {
 		p.end(0, err)
 	}

@@ -15,14 +15,14 @@ type Pending struct {
 	boundary domain.Boundary
 	rec      Record // without a position
 
-	stop     func() bool // ends the watch over its context
 	once     sync.Once
 	done     chan struct{}
 	position uint64 // both are set before done is closed
 	err      error
 
 	mu    sync.Mutex
-	ended bool // position and err are set
+	ended bool        // position and err are set
+	stop  func() bool // ends the watch over its context
 	hooks []func()
 }
 
@@ -78,15 +78,24 @@ func (p *Pending) end(position uint64, err error) {
 		p.position, p.err = position, err
 		p.mu.Lock()
 		p.ended = true
+		stop := p.stop
 		p.mu.Unlock()
+		if stop != nil {
+			stop() // first: a hook may end the context
+		}
 		for _, hook := range p.hooks {
 			hook()
 		}
 		close(p.done)
-		if p.stop != nil {
-			p.stop()
-		}
 	})
+}
+
+// watch calls f in a goroutine of its own when ctx ends first.
+func (p *Pending) watch(ctx context.Context, f func()) {
+	stop := context.AfterFunc(ctx, f)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stop = stop
 }
 
 // Done is closed when it is known how the append came out.

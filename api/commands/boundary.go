@@ -53,10 +53,17 @@ type boundary[S folded] struct {
 	loaded chan struct{} // closed when the first load ended, well or not
 	mu     sync.RWMutex
 	state  S
-	head   eventstore.Head       // the last commit that is certain
-	ahead  []*eventstore.Pending // those behind it in the state, oldest first
-	early  []eventstore.Record   // came by following while loading
-	err    error                 // the state cannot be trusted
+	head   eventstore.Head     // the last commit that is certain
+	ahead  []*link             // those behind it in the state, oldest first
+	early  []eventstore.Record // came by following while loading
+	err    error               // the state cannot be trusted
+}
+
+// link is a commit that went ahead, and the one that went ahead behind it, which was
+// decided in a later turn.
+type link struct {
+	*eventstore.Pending
+	next *link // guarded by the boundary's mu
 }
 
 func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *boundary[S] {
@@ -97,7 +104,7 @@ func errNoTurn(ctx context.Context) error {
 }
 
 // full gives the commit that has to end before another goes ahead; nil where there is room.
-func (b *boundary[S]) full() *eventstore.Pending {
+func (b *boundary[S]) full() *link {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if len(b.ahead) < maxAhead {
@@ -110,7 +117,6 @@ func (b *boundary[S]) unlock() { <-b.deciding }
 
 // load reads the boundary from its start. What follow hands over meanwhile waits.
 func (b *boundary[S]) load(ctx context.Context) {
-	defer close(b.loaded)
 	state, head := b.state, eventstore.Head{}
 	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) (err error) {
 		head, err = next(state, head, r)
@@ -118,6 +124,7 @@ func (b *boundary[S]) load(ctx context.Context) {
 	})
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	defer close(b.loaded) // before anyone may follow again: what waits is folded in here only
 	b.state, b.head, b.err = state, head, err
 	for _, r := range b.early {
 		b.fold(r)
@@ -197,20 +204,36 @@ func replaced(known eventstore.Head, found domain.Hash) error {
 }
 
 // goAhead folds in a commit that was begun on what stood last in the state. Meanwhile a
-// rival's may have come, and then this one comes to nothing; or it came itself.
+// rival's may have come, and then this one comes to nothing; or it came itself. One that
+// was not taken on is nothing to go on from.
 func (b *boundary[S]) goAhead(p *eventstore.Pending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	last, _ := b.last()
+	last, behind := b.last()
 	c := p.Commit()
-	if b.err != nil || c == nil || c.Version != last.Version+1 || c.Prev != last.Hash {
+	if b.err != nil || c == nil || failed(p) || c.Version != last.Version+1 || c.Prev != last.Hash {
 		return
 	}
 	if err := any(b.state).(tentative).ApplyAhead(c); err != nil {
 		b.err = corrupt(err)
 		return
 	}
-	b.ahead = append(b.ahead, p)
+	l := &link{Pending: p}
+	if behind != nil {
+		behind.next = l
+	}
+	b.ahead = append(b.ahead, l)
+}
+
+// failed reports whether it is known already that a commit was not recorded.
+func failed(p *eventstore.Pending) bool {
+	select {
+	case <-p.Done():
+		_, err := p.Wait()
+		return err != nil
+	default:
+		return false
+	}
 }
 
 // settle takes in how the commits that are ahead came out, as far as that is known. What
@@ -288,7 +311,7 @@ func (b *boundary[S]) view(f func(S)) {
 
 // last is what a decision on the state rests on, and the commit that it is, where that
 // is ahead. The caller holds mu.
-func (b *boundary[S]) last() (eventstore.Head, *eventstore.Pending) {
+func (b *boundary[S]) last() (eventstore.Head, *link) {
 	if n := len(b.ahead); n > 0 {
 		return b.ahead[n-1].Head(), b.ahead[n-1]
 	}
@@ -303,7 +326,7 @@ func (b *boundary[S]) certain(ctx context.Context, f func(S) (version uint64)) e
 		if p == nil {
 			return nil
 		}
-		if _, recorded, err := b.await(ctx, p); recorded || err != nil {
+		if _, recorded, err := b.await(ctx, p.Pending); recorded || err != nil {
 			return err
 		}
 	}
@@ -311,7 +334,7 @@ func (b *boundary[S]) certain(ctx context.Context, f func(S) (version uint64)) e
 
 // look gives the commit that is ahead and has the version that f gives; nil where that is
 // certain.
-func (b *boundary[S]) look(f func(S) (version uint64)) *eventstore.Pending {
+func (b *boundary[S]) look(f func(S) (version uint64)) *link {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if version := f(b.state); version > b.head.Version {
@@ -345,6 +368,22 @@ func (b *boundary[S]) reach(ctx context.Context, version uint64) error {
 		return nil
 	}
 	return b.catchUp(ctx)
+}
+
+// stood reports whether a commit that was recorded was the log's last at a moment after
+// something was decided on it. That it was recorded proves nothing: this process may hear
+// of it long after, when others have come behind it. What was decided later, and recorded
+// right behind it, does; so that where many decide nobody has to ask the log.
+func (b *boundary[S]) stood(ctx context.Context, l *link) (bool, error) {
+	b.mu.RLock()
+	next := l.next
+	b.mu.RUnlock()
+	if next != nil {
+		if _, recorded, err := b.await(ctx, next.Pending); recorded || err != nil {
+			return recorded, err
+		}
+	}
+	return b.current(ctx, l.Head())
 }
 
 // current reports whether the head is still the log's last, and catches up where not.

@@ -222,8 +222,8 @@ type decision struct {
 	sent   *eventstore.Pending
 	began  time.Time // when it was sent
 
-	rests  *eventstore.Head    // what is answered without a commit; nil: not on a state
-	behind *eventstore.Pending // the commit at that head, where it is ahead of the disk
+	rests  *eventstore.Head // what is answered without a commit; nil: not on a state
+	behind *link            // the commit at that head, where it is ahead of the disk
 	err    error
 }
 
@@ -255,15 +255,16 @@ func certain[S folded](ctx context.Context, x *Executor, turn func(atLeast uint6
 		case d.rests == nil:
 			return d.result, d.err
 		case d.behind != nil:
-			// That it was recorded is the proof that nothing else came after its
-			// predecessor, and at that moment nothing had come after it.
-			r, recorded, err := b.await(ctx, d.behind)
-			if recorded {
-				d.result.Position = max(d.result.Position, r.Position)
-				return d.result, d.err
+			r, stood, err := b.await(ctx, d.behind.Pending)
+			if stood {
+				stood, err = b.stood(ctx, d.behind)
 			}
 			if err != nil {
 				return Result{}, err
+			}
+			if stood {
+				d.result.Position = max(d.result.Position, r.Position)
+				return d.result, d.err
 			}
 		default:
 			latest, err := b.current(ctx, *d.rests)
@@ -290,7 +291,7 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 		err      error
 		now      time.Time
 		head     eventstore.Head
-		behind   *eventstore.Pending
+		behind   *link
 		position = x.Position() // before looking: what is seen is no older
 	)
 	b.view(func(s S) {
@@ -311,10 +312,13 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 		return decision{err: logError(err)}
 	}
 	d := decision{result: Result{Appended: true, Time: now}, began: time.Now()}
-	d.sent = x.send(ctx, head, behind, commit)
 	if b.tentative() {
+		d.sent = x.send(ctx, head, behind, commit)
 		b.goAhead(d.sent)
-	} else if r, err := d.sent.Wait(); err == nil {
+		return d
+	}
+	d.sent = x.Log.Begin(ctx, head, commit)
+	if r, err := d.sent.Wait(); err == nil {
 		x.recorded(r)
 	}
 	return d
@@ -322,7 +326,7 @@ func execute[S folded](ctx context.Context, x *Executor, b *boundary[S], meta Me
 
 // send hands a commit over. Others go on from it, so it is not called back when its caller
 // goes away; only his deadline holds.
-func (x *Executor) send(ctx context.Context, head eventstore.Head, behind *eventstore.Pending, commit *domain.Commit) *eventstore.Pending {
+func (x *Executor) send(ctx context.Context, head eventstore.Head, behind *link, commit *domain.Commit) *eventstore.Pending {
 	lasting := context.WithoutCancel(ctx)
 	cancel := func() {}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -330,7 +334,7 @@ func (x *Executor) send(ctx context.Context, head eventstore.Head, behind *event
 	}
 	var p *eventstore.Pending
 	if behind != nil {
-		p = x.Log.Chain(lasting, behind, commit)
+		p = x.Log.Chain(lasting, behind.Pending, commit)
 	} else {
 		p = x.Log.Begin(lasting, head, commit)
 	}

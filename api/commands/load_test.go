@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -148,4 +150,50 @@ func inject(t *testing.T, memory *eventstore.Memory, b domain.Boundary, version 
 		t.Fatal(err)
 	}
 	memory.Inject(b, stored)
+}
+
+// What follows while the first load ends is lost to nobody.
+func TestFollowingWhileALoadEnds(t *testing.T) {
+	t.Parallel()
+	memory := eventstore.NewMemory()
+	x := newTester(t, memory)
+	x.namespace("acme")
+	x.submit("acme")
+	x.submit("acme")
+	var records []eventstore.Record
+	if err := memory.Read(t.Context(), domain.ClaimsOf("acme"), 0, func(r eventstore.Record) error {
+		records = append(records, r)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20_000 {
+		b := newBoundary(domain.ClaimsOf("acme"), &first{memory}, domain.NewClaims("acme"))
+		go b.load(t.Context())
+		for b.at().Version == 0 {
+			runtime.Gosched()
+		}
+		b.follow(records[1])
+		<-b.loaded
+		if b.at().Version != 2 {
+			t.Fatalf("round %d: a commit was lost", i)
+		}
+	}
+}
+
+// first is a log that ends with a boundary's first commit for those who load it.
+type first struct{ eventstore.Log }
+
+func (l *first) Read(ctx context.Context, b domain.Boundary, after uint64, f func(eventstore.Record) error) error {
+	stop := errors.New("stop")
+	err := l.Log.Read(ctx, b, after, func(r eventstore.Record) error {
+		if r.Commit.Version > 1 {
+			return stop
+		}
+		return f(r)
+	})
+	if err == stop {
+		return nil
+	}
+	return err
 }

@@ -19,6 +19,8 @@ func (x *Executor) noteAppend(err error) {
 	switch {
 	case err == nil || errors.As(err, &conflict):
 		x.refusedAt.Store(0)
+	case errors.Is(err, eventstore.ErrFell) && !errors.Is(err, eventstore.ErrOutcomeUnknown):
+		// Nobody asked the log: it says no more than what it fell with.
 	case errors.Is(err, eventstore.ErrOutcomeUnknown) || errors.Is(err, eventstore.ErrUnavailable):
 		x.refusedAt.Store(x.Now().UnixNano())
 	}

@@ -24,6 +24,10 @@ func TestTrouble(t *testing.T) {
 			t.Errorf("a log that answers with a conflict is well: %v", err)
 		}
 	}
+	x.noteAppend(fmt.Errorf("%w: %w: %v", eventstore.ErrUnavailable, eventstore.ErrFell, eventstore.ErrBusy))
+	if err := x.Trouble(); err != nil {
+		t.Errorf("a commit that fell with another was never given to the log: %v", err)
+	}
 	x.noteAppend(eventstore.ErrUnavailable)
 	x.noteAppend(eventstore.ErrTooLarge)
 	if x.Trouble() == nil {
