@@ -84,6 +84,15 @@ func (b *boundary[S]) lock(ctx context.Context) error {
 	case <-ctx.Done():
 		return errNoTurn(ctx)
 	}
+	if err := b.room(ctx); err != nil {
+		b.unlock()
+		return err
+	}
+	return nil
+}
+
+// room waits until another commit may go ahead.
+func (b *boundary[S]) room(ctx context.Context) error {
 	for {
 		first := b.full()
 		if first == nil {
@@ -93,7 +102,6 @@ func (b *boundary[S]) lock(ctx context.Context) error {
 		case <-first.Done():
 			b.settle()
 		case <-ctx.Done():
-			b.unlock()
 			return errNoTurn(ctx)
 		}
 	}

@@ -177,6 +177,9 @@ func (x *Executor) sweep(ctx context.Context, b *boundary[*domain.Claims], terms
 		if !backlog {
 			return nil
 		}
+		if err := b.room(ctx); err != nil {
+			return err
+		}
 		_, d := x.decideOn(ctx, b, domain.ExpireOverdue{}, meta, terms)
 		if d.err != nil {
 			return d.err

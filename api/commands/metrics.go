@@ -22,7 +22,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		}, []string{"command", "outcome"}),
 		appendSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "claimledger_append_seconds",
-			Help:    "Time from handing a commit to the log until it was durable. It is mostly the disk's fsync: if it grows, look at the disk of the NATS server.",
+			Help:    "Time from handing a commit to the log until it was durable. It is mostly the disk's fsync, of its own and of the commits of its namespace that are on their way before it: if it grows, look at the disk of the NATS server.",
 			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
