@@ -29,6 +29,9 @@ STEPS         ?= 150
 DERIVED_SEEDS ?= 20
 DERIVED_STEPS ?= 80
 
+# How often `make crash` has each crash come.
+ROUNDS ?= 10
+
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -40,10 +43,10 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test sim fuzz bench profile check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test sim crash fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  LISTEN=$(LISTEN) DATA_DIR=$(DATA_DIR)"
 
@@ -82,6 +85,17 @@ sim: require-go ## look for defects of the whole in simulated time (SEED=n, SEED
 	@sh deploy/install-postgresql.sh
 	go test -count=1 -timeout 0 -v ./cmd/claimledger/sim -run '^(TestSimulation|TestDerived)$$' -seed $(SEED) \
 		-seeds $(SEEDS) -steps $(STEPS) -derived-seeds $(DERIVED_SEEDS) -derived-steps $(DERIVED_STEPS)
+
+crash: require-go ## kill, cut off and damage real servers under load, ROUNDS times each
+	@sh deploy/install-postgresql.sh
+	CLAIMLEDGER_CRASH_ROUNDS='$(ROUNDS)' go test -count=1 -timeout 0 -parallel 3 -v ./cmd/claimledger \
+		-run '^Test(CrashOf.*|NATSAway|PostgreSQLAway|FullDisk|DamageAfterACrash)$$'
+
+fsync-proof: require-go ## show with strace that what is answered is on disk before
+	@command -v strace >/dev/null 2>&1 || { \
+		echo "fsync-proof: install strace, which is for Linux (Debian, Ubuntu: apt-get install strace; Fedora: dnf install strace)" >&2; exit 1; }
+	@sh deploy/install-postgresql.sh
+	go test -count=1 -v ./cmd/claimledger -run '^Test(TraceIsJudged|AnsweredIsSynced|UnsyncedIsFound)$$'
 
 fuzz: require-go ## look for inputs that break it, FUZZTIME for each target
 	@sh deploy/install-postgresql.sh

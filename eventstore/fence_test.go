@@ -75,6 +75,12 @@ func TestMarks(t *testing.T) {
 				if step := w.Step(t.Context()); !errors.As(step, &broken) {
 					t.Errorf("step behind a closed fence: %v", step)
 				}
+				ended, end := context.WithCancel(t.Context())
+				end()
+				w.Run(ended)
+				if kept, err := w.File.Read(); err != nil || kept.Position != c.mark.Position || kept.Hash != c.mark.Hash {
+					t.Errorf("a process that found the log broken left the mark %+v, %v", kept, err)
+				}
 				return
 			}
 			if err := w.Step(t.Context()); err != nil {

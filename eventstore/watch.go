@@ -113,8 +113,12 @@ func (w *Watch) Look(ctx context.Context) error {
 
 // advance makes the log's last commit the mark, once what was the mark before is still
 // there, or what the process has seen since: in this order, because a log that lost
-// commits ends somewhere too.
+// commits ends somewhere too. Behind a closed fence the mark stays: the next process is to
+// find what this one found.
 func (w *Watch) advance(ctx context.Context) error {
+	if err := w.Fence.Broken(); err != nil {
+		return err
+	}
 	known := w.Fence.last()
 	if known.Position < w.seen.Position {
 		known = w.seen

@@ -31,6 +31,7 @@ type sampler struct {
 	mu          sync.Mutex
 	last        uint64    // position in the log
 	behindSince time.Time // zero when all of it is assigned
+	behindUpTo  uint64    // where the log ended then
 }
 
 func (s *sampler) run(ctx context.Context) {
@@ -83,12 +84,13 @@ func (s *sampler) note(position, last uint64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = last
-	if position >= last {
+	switch {
+	case position >= last:
 		s.behindSince = time.Time{}
-	} else if s.behindSince.IsZero() {
-		s.behindSince = now
+	case s.behindSince.IsZero() || position >= s.behindUpTo: // with what has come since
+		s.behindSince, s.behindUpTo = now, last
 	}
-	s.metrics.lagCommits.Set(float64(last - position))
+	s.metrics.lagCommits.Set(float64(last - min(position, last))) // it may have moved on meanwhile
 	s.metrics.lagSeconds.Set(s.behind(now).Seconds())
 }
 

@@ -23,7 +23,8 @@ type Status struct {
 	// Position is up to where deliveries are assigned, by whichever process, and Last
 	// the log's last position, both a few seconds old at most while they can be read.
 	Position, Last uint64
-	// Behind is how long this process has seen Position below Last.
+	// Behind is for how long this process has seen something in the log that is not
+	// assigned. What was assigned meanwhile does not count, though more may have come.
 	Behind time.Duration
 	// AssignerErr is why the assigner waits or is stopped.
 	AssignerErr error

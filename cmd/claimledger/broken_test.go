@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/claimledger/claimledger/eventstore"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
@@ -51,20 +50,16 @@ func TestBrokenLog(t *testing.T) {
 // loseTail makes the store of a stopped ledger one that lost its last commits.
 func loseTail(t *testing.T, dir string) {
 	t.Helper()
-	pattern := filepath.Join(dir, "nats", "jetstream", "*", "streams", eventstore.StreamName, "msgs")
-	blocks, err := filepath.Glob(filepath.Join(pattern, "*.blk"))
-	if err != nil || len(blocks) != 1 {
-		t.Fatalf("block files: %v, %v", blocks, err)
-	}
-	raw, err := os.ReadFile(blocks[0])
+	block := blockOf(t, dir)
+	raw, err := os.ReadFile(block)
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw[len(raw)*9/10] ^= 1
-	if err := os.WriteFile(blocks[0], raw, 0o600); err != nil {
+	if err := os.WriteFile(block, raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	index, err := filepath.Glob(filepath.Join(pattern, "index.db")) // as after a kill
+	index, err := filepath.Glob(filepath.Join(filepath.Dir(block), "index.db")) // as after a kill
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +70,7 @@ func loseTail(t *testing.T, dir string) {
 	}
 }
 
-func refusesToDecide(t *testing.T, tn *tenant, claim string, flags []string, witness string) {
+func refusesToDecide(t testing.TB, tn *tenant, claim string, flags []string, witness string) {
 	p := serve(t, flags...)
 	ready := tn.awaitStatus("unready")
 	if found := ready.Checks["log integrity"].Status; !strings.Contains(found, witness) || !strings.Contains(found, "broken") {

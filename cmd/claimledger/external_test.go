@@ -17,27 +17,51 @@ import (
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
-// external is what roles that run apart share: a NATS server in a process of its own,
+// external is what roles that run apart share: NATS servers in processes of their own,
 // with the configuration and the users that operators get; a PostgreSQL; and the keys.
 type external struct {
 	t        testing.TB
-	nats     *process
-	address  string // of NATS
-	env      []string
+	nodes    []*natsNode // one, or the three of a cluster
+	env      []string    // of all nodes
 	database *pgserver.Server
 	dir      string
 	secrets  map[string]string // users' passwords and the keys' contents
 }
 
+// natsNode is a NATS server. Its process is another after each start.
+type natsNode struct {
+	*process
+	name    string
+	address string
+	route   string // where the others reach it; empty: it is alone
+}
+
+// newExternal has one NATS server.
 func newExternal(t testing.TB) *external {
-	e := &external{t: t, address: freeAddress(t), dir: t.TempDir(), secrets: map[string]string{}}
-	e.env = []string{"NATS_SERVER_NAME=nats-1", "NATS_STORE_DIR=" + filepath.Join(e.dir, "nats")}
+	return newExternalOn(t, &natsNode{name: "nats-1", address: freeAddress(t)})
+}
+
+// newCluster has three.
+func newCluster(t testing.TB) *external {
+	var nodes []*natsNode
+	for n := range 3 {
+		nodes = append(nodes, &natsNode{name: fmt.Sprintf("nats-%d", n+1), address: freeAddress(t), route: freeAddress(t)})
+	}
+	return newExternalOn(t, nodes...)
+}
+
+func newExternalOn(t testing.TB, nodes ...*natsNode) *external {
+	e := &external{t: t, nodes: nodes, dir: t.TempDir(), secrets: map[string]string{}}
 	for _, user := range []string{"ROUTE", "SYS", "ADMIN", "CLAIMLEDGER"} {
 		e.secrets[user] = "s" + hexText(24)
 		e.env = append(e.env, "NATS_"+user+"_PASSWORD="+e.secrets[user])
 	}
 	for n := range 3 {
-		e.env = append(e.env, fmt.Sprintf("NATS_ROUTE_%d=nats-route://127.0.0.1:1", n+1)) // nobody goes there
+		route := "127.0.0.1:1" // nobody goes there
+		if n < len(nodes) && nodes[n].route != "" {
+			route = "route:" + e.secrets["ROUTE"] + "@" + nodes[n].route
+		}
+		e.env = append(e.env, fmt.Sprintf("NATS_ROUTE_%d=nats-route://%s", n+1, route))
 	}
 	for _, key := range []string{"session.key", "secret.key", "head.key"} {
 		e.secrets[key] = hexText(32)
@@ -96,43 +120,88 @@ func hexText(bytes int) string {
 	return hex.EncodeToString(raw)
 }
 
-// startNATS starts the server, for the first time or again, and waits until it answers.
+// startNATS starts the servers that do not run, for the first time or again, and waits
+// until they answer.
 func (e *external) startNATS() {
 	e.t.Helper()
+	config := natsConfig(e.t)
+	for _, n := range e.nodes {
+		if n.process == nil || !n.alive() {
+			env := append([]string{"NATS_SERVER_NAME=" + n.name, "NATS_STORE_DIR=" + filepath.Join(e.dir, n.name)}, e.env...)
+			n.process = launch(e.t, beNATS, env, config, n.address, n.route)
+		}
+	}
+	for _, n := range e.nodes {
+		eventually(e.t, patience, func() error {
+			if !n.alive() {
+				e.t.Fatalf("the NATS server ended:\n%s", n.log.tail(4000))
+			}
+			conn, err := (&net.Dialer{}).DialContext(e.t.Context(), "tcp", n.address)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+	}
+}
+
+// natsConfig is what operators get.
+func natsConfig(t testing.TB) string {
+	t.Helper()
 	config, err := filepath.Abs("../../deploy/nats/ledger.conf")
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
-	e.nats = launch(e.t, beNATS, e.env, config, e.address)
-	eventually(e.t, patience, func() error {
-		if !e.nats.alive() {
-			e.t.Fatalf("the NATS server ended:\n%s", e.nats.log.tail(4000))
-		}
-		conn, err := (&net.Dialer{}).DialContext(e.t.Context(), "tcp", e.address)
-		if err == nil {
-			conn.Close()
-		}
-		return err
-	})
+	return config
+}
+
+// killNATS ends all servers as a power cut would.
+func (e *external) killNATS() {
+	for _, n := range e.nodes {
+		n.kill()
+	}
 }
 
 func (e *external) natsURL(user string) string {
-	return fmt.Sprintf("nats://%s:%s@%s", user, e.secrets[strings.ToUpper(user)], e.address)
+	var urls []string
+	for _, n := range e.nodes {
+		urls = append(urls, fmt.Sprintf("nats://%s:%s@%s", user, e.secrets[strings.ToUpper(user)], n.address))
+	}
+	return strings.Join(urls, ",")
 }
+
+func (e *external) replicas() string { return fmt.Sprint(len(e.nodes)) }
 
 // place are the flags with which operator commands find the log.
 func (e *external) place() []string {
-	return []string{"--nats-url", e.natsURL("claimledger"), "--replicas", "1"}
+	return []string{"--nats-url", e.natsURL("claimledger"), "--replicas", e.replicas()}
 }
 
-func (e *external) setup() string {
+// setup sets the log up, which a cluster lets it do once it has a leader.
+func (e *external) setup() (out string) {
 	e.t.Helper()
-	return must(e.t, "setup", "--nats-url", e.natsURL("admin"), "--replicas", "1")
+	eventually(e.t, patience, func() error {
+		r := run(e.t, "setup", "--nats-url", e.natsURL("admin"), "--replicas", e.replicas())
+		if out = r.out; r.code != 0 {
+			return fmt.Errorf("setup ended with %d: %s", r.code, r.err)
+		}
+		return nil
+	})
+	return out
 }
 
 // flags are what a process with one role is started with.
 func (e *external) flags(role, address string) []string {
-	return append(e.place(), "--roles", role, "--listen", address, "--database-url", e.databaseURL(role),
+	return append(e.common(address), "--roles", role, "--database-url", e.databaseURL(role))
+}
+
+// allInOne are what a process with all roles is started with.
+func (e *external) allInOne(address string) []string {
+	return append(e.common(address), "--database-url", e.database.URL())
+}
+
+func (e *external) common(address string) []string {
+	return append(e.place(), "--listen", address,
 		"--session-key-file", filepath.Join(e.dir, "session.key"), "--secret-key-file", filepath.Join(e.dir, "secret.key"),
 		"--head-key-file", filepath.Join(e.dir, "head.key"), "--head-interval", "200ms",
 		"--webhook-allow-private", "--webhook-retries", "1s,1s,1s,1s", "--stale-after", "5s")

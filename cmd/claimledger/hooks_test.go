@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type hooks struct {
 
 	mu       sync.Mutex
 	received map[string]*hook // by event
+	order    []*hook          // as each came for the first time
 	arrivals int
 	wrong    error // the first thing that should not have come
 	headers  []http.Header
@@ -79,6 +81,9 @@ func (h *hooks) take(header http.Header, body []byte) error {
 	if before := h.received[got.ID]; before != nil && before.body != got.body {
 		return fmt.Errorf("event %s came as %s and as %s", got.ID, before.body, got.body)
 	}
+	if h.received[got.ID] == nil {
+		h.order = append(h.order, got)
+	}
 	h.received[got.ID] = got
 	if header.Get("Webhook-Id") != got.ID || header.Get("X-Sigilum-Event") != got.Event {
 		return fmt.Errorf("event %s has the headers %v", got.ID, header)
@@ -104,6 +109,31 @@ func (h *hooks) await(within time.Duration, event string, claims []string) {
 			h.t.Fatalf("no %s came for %s within %s", event, missing, within)
 		}
 	}
+}
+
+// awaitEvents waits until so many events have come.
+func (h *hooks) awaitEvents(within time.Duration, n int) {
+	h.t.Helper()
+	end := time.After(within)
+	for {
+		_, moved := h.missing("", nil)
+		have := len(h.inOrder())
+		if have >= n {
+			return
+		}
+		select {
+		case <-moved:
+		case <-end:
+			h.t.Fatalf("%d of %d events came within %s", have, n, within)
+		}
+	}
+}
+
+// inOrder are the events in the order in which each came for the first time.
+func (h *hooks) inOrder() []*hook {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.order)
 }
 
 // missing names a claim for which none has come, and gives a channel that is closed

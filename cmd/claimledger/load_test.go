@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,23 +15,33 @@ import (
 )
 
 // load submits claims from several workers at once. An agent whose answer did not come
-// asks again, with fresh nonces, as a client would that does not know better.
+// asks again, with fresh nonces, as a client would that does not know better. Its owner may
+// decide about them meanwhile, and asks again as well.
 type load struct {
-	tenant *tenant
+	tenant  *tenant
+	pace    time.Duration // between two requests of a worker
+	decides bool
 
 	mu       sync.Mutex
+	asked    map[string]int    // how often, by agent
 	acked    map[string]string // claim by agent
-	existed  int               // answers 200: the answer before was lost
+	existed  int               // answers that told of what was recorded before: its own was lost
+	limited  int               // decisions that a limit refused
 	position uint64            // the highest that was answered
 	again    []string          // agents without an answer
-	refused  []string          // answers that are none of 201, 200, 503
+	open     []decision        // that may be made
+	doubted  []decision        // without an answer
+	answers  []acknowledged
+	refused  []string // answers that are none of those foreseen
 	moved    chan struct{}
 
 	workers sync.WaitGroup
 	quit    chan struct{}
 }
 
-func newLoad(tn *tenant) *load { return &load{tenant: tn, acked: map[string]string{}} }
+func newLoad(tn *tenant) *load {
+	return &load{tenant: tn, asked: map[string]int{}, acked: map[string]string{}}
+}
 
 // begin starts workers, which end with halt.
 func (l *load) begin(workers int) {
@@ -41,8 +54,13 @@ func (l *load) begin(workers int) {
 					return
 				default:
 				}
+				pause := l.pace
 				if !l.step() {
-					return
+					pause = pollEvery
+				}
+				select {
+				case <-l.quit:
+				case <-time.After(pause):
 				}
 			}
 		})
@@ -55,51 +73,135 @@ func (l *load) halt() {
 	l.workers.Wait()
 }
 
-// step submits for one agent; false when no answer came.
+// acknowledged is a commit that an answer told of.
+type acknowledged struct {
+	position uint64
+	claim    string
+	event    domain.EventType
+}
+
+// step makes a request; false when it was not served.
 func (l *load) step() bool {
-	agent := l.next()
+	if l.decides && rand.N(2) == 0 {
+		if d, ok := l.nextDecision(); ok {
+			return l.decide(d)
+		}
+	}
+	return l.submit(l.next())
+}
+
+func (l *load) submit(agent string) bool {
 	r, claim, err := l.tenant.submit(agent)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.moved != nil {
-		close(l.moved)
-		l.moved = nil
-	}
 	switch {
-	case err != nil:
+	case err != nil || r.status == 503: // refused, or not known
 		l.again = append(l.again, agent)
 		return false
 	case r.status == 200:
 		l.existed++
-	case r.status == 503: // refused, or not known
-		l.again = append(l.again, agent)
-		return true
-	case r.status != 201:
+	case r.status == 201:
+		l.answers = append(l.answers, acknowledged{r.position, claim.ClaimID, domain.ClaimSubmittedType})
+	default:
 		l.refused = append(l.refused, r.String())
 		return true
 	}
-	l.acked[agent], l.position = claim.ClaimID, max(l.position, r.position)
+	if claim.Status == string(domain.StatusPending) {
+		l.open = append(l.open, decision{claim.ClaimID, pick("approve", "approve", "approve", "reject")})
+	}
+	l.acked[agent] = claim.ClaimID
+	l.reached(r.position)
+	return true
+}
+
+// reached notes an answer's position. The caller holds mu.
+func (l *load) reached(position uint64) {
+	l.position = max(l.position, position)
+	if l.moved != nil {
+		close(l.moved)
+		l.moved = nil
+	}
+}
+
+// decision is one of an owner's.
+type decision struct{ claim, verb string }
+
+var decided = map[string]domain.EventType{
+	"approve": domain.ClaimApprovedType, "reject": domain.ClaimRejectedType,
+	"revoke": domain.ClaimRevokedType, "expire": domain.ClaimExpiredType,
+}
+
+func pick[T any](from ...T) T { return from[rand.N(len(from))] }
+
+func (l *load) nextDecision() (d decision, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	from := &l.doubted
+	if len(*from) == 0 {
+		from = &l.open
+	}
+	n := len(*from)
+	if n == 0 {
+		return decision{}, false
+	}
+	i := rand.N(n)
+	d = (*from)[i]
+	*from = slices.Delete(*from, i, i+1)
+	return d, true
+}
+
+func (l *load) decide(d decision) bool {
+	r, err := l.tenant.send("POST", "/v1/claims/"+d.claim+"/"+d.verb, nil, l.tenant.asOwner)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil || r.status == 503:
+		l.doubted = append(l.doubted, d)
+		return false
+	case r.status == 200:
+		l.answers = append(l.answers, acknowledged{r.position, d.claim, decided[d.verb]})
+	case r.status == 409 && (r.code == string(domain.CodeAgentLimitReached)):
+		l.limited++
+		l.open = append(l.open, decision{d.claim, "reject"})
+		return true
+	case r.status == 409 && r.code == string(domain.CodeConflict): // recorded, and the answer lost
+		l.existed++
+	default:
+		l.refused = append(l.refused, r.String())
+		return true
+	}
+	if d.verb == "approve" && rand.N(2) == 0 {
+		l.open = append(l.open, decision{d.claim, pick("revoke", "expire")})
+	}
+	l.reached(r.position)
 	return true
 }
 
 func (l *load) next() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	agent := newAgent()
 	if n := len(l.again); n > 0 {
-		agent := l.again[n-1]
-		l.again = l.again[:n-1]
-		return agent
+		agent, l.again = l.again[n-1], l.again[:n-1]
 	}
-	return newAgent()
+	l.asked[agent]++
+	return agent
 }
+
+var errUnserved = errors.New("a request was not served")
 
 // settle asks again for all whose answer did not come.
 func (l *load) settle() {
 	l.tenant.t.Helper()
 	eventually(l.tenant.t, patience, func() error {
 		for l.count(func() int { return len(l.again) }) > 0 {
-			if !l.step() {
-				return errEnded
+			if !l.submit(l.next()) {
+				return errUnserved
+			}
+		}
+		for l.count(func() int { return len(l.doubted) }) > 0 {
+			if d, ok := l.nextDecision(); ok && !l.decide(d) {
+				return errUnserved
 			}
 		}
 		return nil
@@ -199,16 +301,20 @@ func (l *load) checkLog(dir string) {
 // readLog reads the log of a ledger that does not run, checking each boundary's chain.
 func readLog(t testing.TB, dir string, f func(eventstore.Record)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	place := placeSettings{DataDir: dir}
-	stream, closeLog, err := place.openLog(ctx, true, slog.New(slog.DiscardHandler))
+	stream, closeLog, err := placeSettings{DataDir: dir}.openLog(context.Background(), true, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeLog()
+	readStream(t, stream, f)
+}
+
+func readStream(t testing.TB, stream eventstore.Log, f func(eventstore.Record)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	heads := map[domain.Boundary]eventstore.Head{}
-	err = stream.ReadAll(ctx, "", 0, func(r eventstore.Record) error {
+	err := stream.ReadAll(ctx, "", 0, func(r eventstore.Record) error {
 		b := domain.Boundary{Namespace: r.Commit.Namespace, Kind: r.Commit.Kind}
 		if before := heads[b]; r.Commit.Version != before.Version+1 || r.Commit.Prev != before.Hash {
 			t.Errorf("the commit at %d does not follow the one before in %v", r.Position, b)

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/netip"
 	"os"
 	"testing"
 
@@ -16,6 +20,7 @@ const (
 	beVariable = "TEST_BINARY_IS"
 	beLedger   = "claimledger"
 	beNATS     = "nats-server"
+	beUnsynced = "claimledger with a NATS server that does not sync"
 )
 
 func TestMain(m *testing.M) {
@@ -25,31 +30,66 @@ func TestMain(m *testing.M) {
 		main()
 	case beNATS:
 		natsMain()
+	case beUnsynced:
+		unsyncedMain()
 	default:
 		pgtest.Main(m)
 	}
 }
 
-// natsMain runs a NATS server from a configuration file, at an address: os.Args[1] and
-// [2]. It is one node; the configuration's routes are not for it.
+// natsMain runs a NATS server from a configuration file, at an address, and at another
+// for the rest of its cluster: os.Args[1] to [3]. Where the last is empty it is alone, and
+// the configuration's routes are not for it.
 func natsMain() {
-	options, err := server.ProcessConfigFile(os.Args[1])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	options.Cluster, options.Routes = server.ClusterOpts{}, nil
-	if _, err := fmt.Sscanf(os.Args[2], "127.0.0.1:%d", &options.Port); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	options.Host = "127.0.0.1"
-	s, err := server.NewServer(options)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	s := newNATS(func(*server.Options) {})
 	s.ConfigureLogger()
 	s.Start() // handles SIGTERM itself
 	s.WaitForShutdown()
+}
+
+// unsyncedMain runs one within a ledger, and has it leave to the system when what it stores
+// goes to the disk. os.Args are natsMain's, the administrator's URL and the ledger's own.
+func unsyncedMain() {
+	s := newNATS(func(o *server.Options) { o.SyncAlways, o.NoSigs = false, true })
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		fail(errors.New("the NATS server is not ready"))
+	}
+	setup := []string{"setup", "--nats-url", os.Args[4], "--replicas", "1"}
+	if err := Run(context.Background(), setup, nil, io.Discard, os.Stderr); err != nil {
+		fail(err)
+	}
+	os.Args = append(os.Args[:1], os.Args[5:]...)
+	main()
+}
+
+func newNATS(change func(*server.Options)) *server.Server {
+	options, err := server.ProcessConfigFile(os.Args[1])
+	if err != nil {
+		fail(err)
+	}
+	port := func(address string) int {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			fail(err)
+		}
+		return int(at.Port())
+	}
+	options.Host, options.Port = "127.0.0.1", port(os.Args[2])
+	if os.Args[3] == "" {
+		options.Cluster, options.Routes = server.ClusterOpts{}, nil
+	} else {
+		options.Cluster.Host, options.Cluster.Port = "127.0.0.1", port(os.Args[3])
+	}
+	change(options)
+	s, err := server.NewServer(options)
+	if err != nil {
+		fail(err)
+	}
+	return s
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }

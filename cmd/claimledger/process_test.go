@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,12 +40,19 @@ type process struct {
 // launch starts this test binary as another program.
 func launch(t testing.TB, be string, env []string, args ...string) *process {
 	t.Helper()
+	return launchUnder(t, nil, be, env, args...)
+}
+
+// launchUnder has a tracer start it.
+func launchUnder(t testing.TB, tracer []string, be string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: strings.Join(append([]string{be}, args...), " "), ended: make(chan struct{})}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(self, args...)
+	line := slices.Concat(tracer, []string{self}, args)
+	p.cmd = exec.Command(line[0], line[1:]...)
 	p.cmd.Env = append([]string{
 		beVariable + "=" + be,
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),

@@ -96,7 +96,7 @@ func TestExternalTrouble(t *testing.T) {
 		t.Errorf("with a wrong password for the database it ended with %d:\n%s", code, p.log.String())
 	}
 	r := run(t, "setup", "--nats-url", strings.Replace(e.natsURL("admin"), e.secrets["ADMIN"], "swrong-password", 1))
-	if r.code != exitFailure || !strings.Contains(r.err, e.address) || strings.Contains(r.err, "swrong-password") {
+	if r.code != exitFailure || !strings.Contains(r.err, e.nodes[0].address) || strings.Contains(r.err, "swrong-password") {
 		t.Errorf("setup with a wrong password ended with %d: %s", r.code, r.err)
 	}
 }

@@ -119,7 +119,7 @@ func (a *apart) withoutAPI(*testing.T) {
 
 // Reads go on without NATS, and commands say that nothing was recorded.
 func (a *apart) withoutNATS(t *testing.T) {
-	a.nats.kill()
+	a.killNATS()
 	r, _, err := a.tenant.submit(newAgent())
 	if err != nil || r.status != 503 || r.code != "SERVICE_UNAVAILABLE" {
 		t.Errorf("a submit without NATS answers %v, %v", r, err)
@@ -163,7 +163,7 @@ func (a *apart) inAnyOrder(t *testing.T) {
 	for _, role := range roles {
 		a.up[role].stop()
 	}
-	a.nats.stop()
+	a.nodes[0].stop()
 	if err := a.database.Stop(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -111,10 +111,10 @@ func TestSecretsAreNowhereInTrouble(t *testing.T) {
 	for name, secret := range e.secrets {
 		secrets["the secret of "+name] = secret
 	}
-	e.nats.kill()
+	e.killNATS()
 	secrets.wrongPlaces(tn)
 	tn.expect(503, "POST", "/v1/services", map[string]any{"slug": "other", "name": "Other"}, tn.asOwner)
-	natsLog := e.nats
+	natsLog := e.nodes[0].process
 	e.startNATS()
 	c.awaitStatus("ready")
 	if err := e.database.Stop(t.Context()); err != nil {
@@ -154,9 +154,9 @@ func (e *external) wrongCredentials(c canaries) {
 	wrong := c["the wrong password"]
 	good := e.flags(roleAPI, "127.0.0.1:0")
 	for _, args := range [][]string{
-		append(slices.Clone(good), "--nats-url", "nats://claimledger:"+wrong+"@"+e.address),
+		append(slices.Clone(good), "--nats-url", "nats://claimledger:"+wrong+"@"+e.nodes[0].address),
 		append(slices.Clone(good), "--nats-url", "nats://claimledger:"+wrong+"@bad host:x"),
-		append(slices.Clone(good), "--nats-url", "nats://"+wrong+"@"+e.address),
+		append(slices.Clone(good), "--nats-url", "nats://"+wrong+"@"+e.nodes[0].address),
 		append(slices.Clone(good), "--nats-creds", creds),
 		append(slices.Clone(good), "--database-url", "postgres://claimledger_api:"+wrong+"@bad host/x"),
 		append(slices.Clone(good), "--database-url", "postgres://claimledger_api:"+wrong+"@127.0.0.1:x/y"),
