@@ -28,8 +28,7 @@ import (
 // patience bounds everything that a test waits for. Only a defect uses it up.
 const patience = 30 * time.Second
 
-// maxConns is enough for the projectors and readers of one node; the tests' server
-// takes 100 connections in all.
+// maxConns is enough for the projectors and readers of one node.
 const maxConns = 12
 
 // clock runs with the real time, some time apart.

@@ -116,9 +116,9 @@ func (c *child) end(ctx context.Context) error {
 // serverArgs are the settings that this package answers for. They stand on the
 // command line, where no file in the cluster can override them.
 func serverArgs(data, socketDir string, syncOff bool) []string {
-	sync := "on"
+	sync, connections := "on", "100"
 	if syncOff {
-		sync = "off"
+		sync, connections = "off", "400" // several tests share such a server
 	}
 	args := []string{"-D", data}
 	for _, setting := range []string{
@@ -126,7 +126,7 @@ func serverArgs(data, socketDir string, syncOff bool) []string {
 		"port=" + port,
 		"unix_socket_directories=" + socketDir,
 		"unix_socket_permissions=0700",
-		"max_connections=100",
+		"max_connections=" + connections,
 		"shared_buffers=128MB",
 		"fsync=" + sync,
 		"full_page_writes=" + sync,

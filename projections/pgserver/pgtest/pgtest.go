@@ -35,7 +35,7 @@ var shared struct {
 
 // New is the URL of a fresh, empty database, which is dropped when the test
 // ends. Tests that run in parallel do not see each other, except that the
-// server takes 100 connections.
+// server takes 400 connections.
 func New(t testing.TB) string {
 	t.Helper()
 	shared.once.Do(startShared)
