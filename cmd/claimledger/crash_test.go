@@ -89,8 +89,11 @@ func (c *crashTest) restart() {
 // nothing that was answered is lost and that everything comes right.
 func (c *crashTest) rounds(what string, crash func()) {
 	c.t.Helper()
-	for range c.plan.rounds {
+	for round := range c.plan.rounds {
 		c.traffic.begin()
+		if round == 0 {
+			c.traffic.awaitLimit() // on a slow machine it takes a while
+		}
 		c.traffic.await(5 + rand.N(20)) // a random moment
 		crash()
 		c.awaitStatus("ready")
@@ -104,12 +107,9 @@ func (c *crashTest) rounds(what string, crash func()) {
 	c.t.Logf("%s, %d times; %d commits are in the log: %s", what, c.plan.rounds, c.checker.commits, c.traffic)
 }
 
-// end makes sure that the traffic was what it is meant to be, and stops the ledger.
+// end stops the ledger.
 func (c *crashTest) end() {
 	c.t.Helper()
-	if c.traffic.loads[1].limited == 0 {
-		c.t.Error("no limit was reached")
-	}
 	c.ledger.stop()
 }
 

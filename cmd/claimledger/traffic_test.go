@@ -57,6 +57,20 @@ func (tr *traffic) await(more int) {
 	}
 }
 
+// awaitLimit waits until a limit has refused something.
+func (tr *traffic) awaitLimit() {
+	tr.t.Helper()
+	eventually(tr.t, patience, func() error {
+		l := tr.loads[1]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.limited == 0 {
+			return fmt.Errorf("no limit was reached with %d answers", len(l.answers))
+		}
+		return nil
+	})
+}
+
 // settle ends the traffic with an answer to everything that was asked.
 func (tr *traffic) settle() {
 	tr.t.Helper()
