@@ -188,6 +188,36 @@ func (e *Embedded) Open(ctx context.Context) (*Stream, error) {
 func (e *Embedded) Stop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.shutDown()
+	if e.lock == nil {
+		return nil
+	}
+	err := os.Remove(filepath.Join(e.dir, operatorFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	err = errors.Join(err, e.lock.Close())
+	e.lock = nil
+	return err
+}
+
+// SetHeadsAside ends the server, and keeps the signed heads under another name in its
+// directory, where no server finds them: the next one begins with none. Only Stop may
+// follow, and until then no other process has the directory.
+func (e *Embedded) SetHeadsAside(name string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.shutDown()
+	return os.Rename(streamDir(e.dir, HeadsStreamName), filepath.Join(e.dir, name))
+}
+
+// streamDir is where a server with its store in dir keeps a stream.
+func streamDir(dir, stream string) string {
+	return filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
+}
+
+// shutDown closes the connections and the store. The caller holds mu.
+func (e *Embedded) shutDown() {
 	for _, nc := range e.conns {
 		nc.Close()
 	}
@@ -201,16 +231,6 @@ func (e *Embedded) Stop() error {
 		e.staging.end()
 		e.staging = nil
 	}
-	if e.lock == nil {
-		return nil
-	}
-	err := os.Remove(filepath.Join(e.dir, operatorFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	err = errors.Join(err, e.lock.Close())
-	e.lock = nil
-	return err
 }
 
 // prepareDir makes the directory and proves that it can be written to, because the

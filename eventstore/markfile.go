@@ -61,3 +61,19 @@ func (f MarkFile) Write(m Mark) error {
 	}
 	return nil
 }
+
+// Give replaces the mark by one that may be before it, and keeps the former one in a file
+// of its own, which must not be there yet. The zero Mark is none. Should it end in the
+// middle, the former mark stands.
+func (f MarkFile) Give(m Mark, former string) error {
+	if err := os.Link(string(f), former); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if m.Position > 0 {
+		return f.Write(m)
+	}
+	if err := os.Remove(string(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
 const (
@@ -59,7 +57,7 @@ func newStaging(dir string, logger *slog.Logger) *staging {
 	}
 	name := sha256.Sum256([]byte(dir))
 	s := &staging{
-		link:   filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", StreamName, "batches"),
+		link:   filepath.Join(streamDir(dir, StreamName), "batches"),
 		prefix: filepath.Join(stagingRoot, "claimledger-"+hex.EncodeToString(name[:6])+"-"),
 		logger: logger, stop: make(chan struct{}),
 	}
