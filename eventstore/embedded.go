@@ -67,7 +67,11 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		return nil, err
 	}
 	e := &Embedded{dir: cfg.Dir, logger: cfg.Logger, brief: cfg.Brief, lock: lock, password: newPassword()}
-	if err := e.start(); err != nil {
+	err = finishRecut(cfg.Dir)
+	if err == nil {
+		err = e.start()
+	}
+	if err != nil {
 		return nil, errors.Join(err, e.Stop())
 	}
 	return e, nil

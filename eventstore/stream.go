@@ -241,19 +241,9 @@ func decode(subject string, position uint64, stored []byte) (Record, error) {
 // and holds every position from the first to the last. The error is a *BrokenError or a
 // *ConfigError where not.
 func (s *Stream) Whole(ctx context.Context) error {
-	var info *jetstream.StreamInfo
-	err := s.link.retry(ctx, func(ctx context.Context) error {
-		stream, err := s.js.Stream(ctx, StreamName)
-		if err == nil {
-			info = stream.CachedInfo()
-		}
+	info, err := s.info(ctx)
+	if err != nil {
 		return err
-	})
-	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return &BrokenError{0, "the stream " + StreamName + " is gone"}
-	case err != nil:
-		return unavailable(err)
 	}
 	if err := checkConfig(info.Config, s.config); err != nil {
 		return err
@@ -268,6 +258,21 @@ func (s *Stream) Whole(ctx context.Context) error {
 		return &BrokenError{0, fmt.Sprintf("it holds %d commits between the positions %d and %d", state.Msgs, state.FirstSeq, state.LastSeq)}
 	}
 	return nil
+}
+
+// info asks the leader for the stream's configuration and what it counts.
+func (s *Stream) info(ctx context.Context) (info *jetstream.StreamInfo, err error) {
+	err = s.link.retry(ctx, func(ctx context.Context) error {
+		stream, err := s.js.Stream(ctx, StreamName)
+		if err == nil {
+			info = stream.CachedInfo()
+		}
+		return err
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, &BrokenError{0, "the stream " + StreamName + " is gone"}
+	}
+	return info, unavailable(err)
 }
 
 // Rewinds reports whether there is more than one node: one that was deposed as the

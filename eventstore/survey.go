@@ -18,6 +18,7 @@ type Survey struct {
 
 	Lost  []Contradiction // what somebody relies on and is not there
 	Heads *Contradiction  // of the newest signed head; nil: the log leads to it
+	Store *Contradiction  // of the store, which counts commits after the end; nil: it counts none
 }
 
 // Contradiction is a place in the log that somebody relies on, and what is found there.
@@ -29,11 +30,8 @@ type Contradiction struct {
 // TakeSurvey reads the whole log, and compares it with marks that others hold and with the
 // newest of its signed heads. The error is a *BrokenError where the log contradicts
 // itself: then it cannot be told what is left of it.
-func TakeSurvey(ctx context.Context, log Watched, marks []Mark, heads LogHeads) (Survey, error) {
-	if err := log.Whole(ctx); err != nil {
-		return Survey{}, orBroken(err)
-	}
-	head, unread := heads.Last(ctx)
+func TakeSurvey(ctx context.Context, log *Stream, marks []Mark) (Survey, error) {
+	head, unread := log.Heads().Last(ctx)
 	if errors.Is(unread, ErrUnavailable) {
 		return Survey{}, unread
 	}
@@ -45,10 +43,19 @@ func TakeSurvey(ctx context.Context, log Watched, marks []Mark, heads LogHeads) 
 	if err := awaitEnd(ctx, log, furthest); err != nil {
 		return Survey{}, err
 	}
+	info, err := log.info(ctx)
+	if err == nil {
+		err = checkConfig(info.Config, log.config)
+	}
+	if err != nil {
+		return Survey{}, orBroken(err)
+	}
 	var s Survey
 	var sum, headed domain.Chain
 	chain := NewChain()
-	err := log.ReadAll(ctx, "", 0, func(r Record) error {
+	// As many as there are, because a store that counts lost ones has no last one. Where
+	// they are not the first so many, that shows in the chain.
+	err = log.readUpTo(ctx, allSubjects, 0, info.State.Msgs, func(r Record) error {
 		if err := chain.Add(r); err != nil {
 			return err
 		}
@@ -63,6 +70,10 @@ func TakeSurvey(ctx context.Context, log Watched, marks []Mark, heads LogHeads) 
 	})
 	if err != nil {
 		return Survey{}, orBroken(err)
+	}
+	if counted := info.State.LastSeq; counted > s.End.Position {
+		s.Store = &Contradiction{Mark{Position: counted, Holder: "the log's store"}, fmt.Sprintf(
+			"it holds nothing after position %d, and would give the next commit position %d", s.End.Position, counted+1)}
 	}
 	for _, m := range marks {
 		switch found := marked[m.Position]; {
@@ -88,7 +99,7 @@ func orBroken(err error) error {
 
 // awaitEnd bears with a leader that was deposed, and whose log ends before what is known
 // to others, for as long as such a one may go on answering.
-func awaitEnd(ctx context.Context, log Watched, position uint64) error {
+func awaitEnd(ctx context.Context, log *Stream, position uint64) error {
 	if !log.Rewinds() {
 		return nil
 	}
@@ -116,7 +127,7 @@ func (h StoredHead) contradictedBy(end uint64, headed domain.Chain) *Contradicti
 	case h.Sequence == 0:
 		return nil // none was ever signed
 	case h.Verify() != nil:
-		return &Contradiction{m, "what stands there was not signed: " + h.Verify().Error()}
+		return &Contradiction{Mark{Holder: HeadsHolder}, "what stands there was not signed: " + h.Verify().Error()}
 	case h.Position > end:
 		return &Contradiction{m, fmt.Sprintf("it ends at position %d, and a head of position %d was signed by %s", end, h.Position, h.KeyID)}
 	case headed != h.Chain():
