@@ -89,7 +89,7 @@ func configure(cfg *pgxpool.Config, o Options) {
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}
-	c.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, c.RuntimeParams["application_name"], "claimledger")
+	c.RuntimeParams["application_name"] = cmp.Or(o.ApplicationName, c.RuntimeParams["application_name"], defaultName)
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}

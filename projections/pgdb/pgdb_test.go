@@ -229,3 +229,34 @@ func TestExclusivelyOutlastsTheTimeout(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Others are the sessions of processes that serve, in the same database.
+func TestOthers(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	looking := open(t, url)
+	count := func() int {
+		t.Helper()
+		n, err := pgdb.Others(t.Context(), looking)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	elsewhere, err := pgdb.Open(t.Context(), pgtest.New(t), pgdb.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer elsewhere.Close()
+	if n := count(); n != 0 {
+		t.Errorf("%d others, where there is none", n)
+	}
+	serves, err := pgdb.Open(t.Context(), url, pgdb.Options{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer serves.Close()
+	if n := count(); n != 1 {
+		t.Errorf("%d others, where there is one", n)
+	}
+}
