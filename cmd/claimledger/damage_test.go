@@ -57,7 +57,7 @@ func TestDamageAfterACrash(t *testing.T) {
 			if err := os.CopyFS(nats, os.DirFS(saved)); err != nil {
 				t.Fatal(err)
 			}
-			damage(t, blockOf(t, dir))
+			damage(t, blockOf(t, nats))
 			t.Logf("%s: %s", name, c.refuses())
 			if err := os.RemoveAll(nats); err != nil {
 				t.Fatal(err)
@@ -86,9 +86,9 @@ func (c *crashTest) awaitMark(file string) {
 }
 
 // blockOf is the file that holds the messages of a small log.
-func blockOf(t testing.TB, dir string) string {
+func blockOf(t testing.TB, store string) string {
 	t.Helper()
-	pattern := filepath.Join(dir, "nats", "jetstream", "*", "streams", eventstore.StreamName, "msgs", "*.blk")
+	pattern := filepath.Join(store, "jetstream", "*", "streams", eventstore.StreamName, "msgs", "*.blk")
 	blocks, err := filepath.Glob(pattern)
 	if err != nil || len(blocks) != 1 {
 		t.Fatalf("block files: %v, %v", blocks, err)

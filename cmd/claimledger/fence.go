@@ -60,7 +60,7 @@ func integrity(err error) error {
 	return &domain.Error{
 		Code: domain.CodeServiceUnavailable,
 		Message: "The log is broken at position " + strconv.FormatUint(broken.Position, 10) + ": " + broken.Found +
-			". No commands are taken and nobody is authorized. Save the log's directory as it is; then run claimledger log check, which says what can be done.",
+			". No commands are taken and nobody is authorized. Save the log's directory as it is; then run claimledger log check, which says how far the log is good. Where no copy of it is left to put in its place: stop the ledger and run claimledger log accept-loss.",
 	}
 }
 

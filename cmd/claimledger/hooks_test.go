@@ -194,6 +194,13 @@ func (h *hooks) body(claim string) string {
 	return ""
 }
 
+// forget makes the receiver one to which nothing has come.
+func (h *hooks) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.received, h.order, h.arrivals = map[string]*hook{}, nil, 0
+}
+
 // takeSecret makes the receiver believe another secret from now on.
 func (h *hooks) takeSecret(secret string) {
 	h.mu.Lock()

@@ -12,7 +12,8 @@ import (
 )
 
 type logCommands struct {
-	Check logCheckCommand `cmd:"" help:"Read the whole log through and compare it with what is known of it. Example: claimledger log check"`
+	Check      logCheckCommand   `cmd:"" help:"Read the whole log through and compare it with what is known of it. Example: claimledger log check"`
+	AcceptLoss acceptLossCommand `cmd:"" help:"Go on with a log that lost commits of which no copy is left. Example: claimledger log accept-loss"`
 }
 
 type logCheckCommand struct {
@@ -27,8 +28,8 @@ the mark in the data directory names; with --database-url also those that the re
 to. It changes nothing, and works beside a running ledger and without one. Exits 0 when the log is whole and 1 when it is not.
 
 When it is not: save the log's directory as it is before anything else. On a cluster, stop the server that lost data, clear its
-store and let it catch up from the others. On one node, put the newest backup of the data directory's nats/ in its place. The
-README says what it takes, and costs, to go on without what no copy has. A wrong --database-url shows in the same way.
+store and let it catch up from the others. On one node, put the newest backup of the data directory's nats/ in its place. To go on
+without what no copy has: claimledger log accept-loss. A wrong --database-url shows in the same way.
 
 Example: claimledger log check --data-dir /var/lib/claimledger`
 }

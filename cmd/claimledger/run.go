@@ -27,7 +27,7 @@ type commandLine struct {
 	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
 	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
-	Log       logCommands      `cmd:"" help:"Check the log itself."`
+	Log       logCommands      `cmd:"" help:"Check the log itself, and go on where it lost commits."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
 	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
