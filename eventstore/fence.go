@@ -157,23 +157,13 @@ func checkMark(ctx context.Context, log Log, m Mark) error {
 		if err != nil {
 			return err
 		}
-		return m.missing(last)
+		return &BrokenError{m.Position, fmt.Sprintf("it ends at position %d, and %s holds the commit at position %d (hash %s): "+
+			"commits were lost, or this is another log", last, m.Holder, m.Position, m.Hash)}
 	case err != nil:
 		return err
 	case rec.Hash != m.Hash:
-		return m.other(rec.Hash)
+		return &BrokenError{m.Position, fmt.Sprintf("it has another commit there (hash %s) than %s holds (hash %s): "+
+			"commits were lost and their positions given to others, or this is another log", rec.Hash, m.Holder, m.Hash)}
 	}
 	return nil
-}
-
-// missing says that the log ends before a mark.
-func (m Mark) missing(last uint64) *BrokenError {
-	return &BrokenError{m.Position, fmt.Sprintf("it ends at position %d, and %s holds the commit at position %d (hash %s): "+
-		"commits were lost, or this is another log", last, m.Holder, m.Position, m.Hash)}
-}
-
-// other says that the log has another commit where a mark is.
-func (m Mark) other(found domain.Hash) *BrokenError {
-	return &BrokenError{m.Position, fmt.Sprintf("it has another commit there (hash %s) than %s holds (hash %s): "+
-		"commits were lost and their positions given to others, or this is another log", found, m.Holder, m.Hash)}
 }

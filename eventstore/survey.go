@@ -78,9 +78,9 @@ func TakeSurvey(ctx context.Context, log *Stream, marks []Mark) (Survey, error) 
 	for _, m := range marks {
 		switch found := marked[m.Position]; {
 		case m.Position > s.End.Position:
-			s.Lost = append(s.Lost, Contradiction{m, m.missing(s.End.Position).Found})
+			s.Lost = append(s.Lost, Contradiction{m, "the log ends before that"})
 		case m.Position > 0 && found != m.Hash:
-			s.Lost = append(s.Lost, Contradiction{m, m.other(found).Found})
+			s.Lost = append(s.Lost, Contradiction{m, fmt.Sprintf("the log has another commit there (hash %s)", found)})
 		}
 	}
 	if s.Heads = head.contradictedBy(s.End.Position, headed); unread != nil {
@@ -129,10 +129,9 @@ func (h StoredHead) contradictedBy(end uint64, headed domain.Chain) *Contradicti
 	case h.Verify() != nil:
 		return &Contradiction{Mark{Holder: HeadsHolder}, "what stands there was not signed: " + h.Verify().Error()}
 	case h.Position > end:
-		return &Contradiction{m, fmt.Sprintf("it ends at position %d, and a head of position %d was signed by %s", end, h.Position, h.KeyID)}
+		return &Contradiction{m, "the log ends before that; signed by " + h.KeyID}
 	case headed != h.Chain():
-		return &Contradiction{m, fmt.Sprintf("the %d commits up to position %d have the hash %s, and a head with the hash %s of %d commits was signed by %s",
-			headed.Count, h.Position, headed.Hash, h.Hash, h.Count, h.KeyID)}
+		return &Contradiction{m, fmt.Sprintf("the log's %d commits up to there have the hash %s; signed by %s", headed.Count, headed.Hash, h.KeyID)}
 	}
 	return nil
 }

@@ -208,7 +208,7 @@ func (a *acceptance) steps(at time.Time) (steps []step) {
 	}
 	if lost := a.lost(a.models); lost != nil {
 		add(func(ctx context.Context) error { return a.allowed(projections.DropLost(ctx, a.pool, lost)) },
-			"drop %s in %s", holders(lost), a.where)
+			"drop the read models %s in %s", modelsOf(lost), a.where)
 	}
 	if a.lost(a.relay) != nil {
 		add(func(ctx context.Context) error { return a.allowed(webhookrelay.Drop(ctx, a.pool)) },
@@ -237,15 +237,14 @@ func (a *acceptance) steps(at time.Time) (steps []step) {
 	return steps
 }
 
-// holders names whoever holds marks, each once.
-func holders(marks []eventstore.Mark) string {
+// modelsOf names the read models that hold marks.
+func modelsOf(marks []eventstore.Mark) string {
 	var names []string
 	for _, m := range marks {
-		if !slices.Contains(names, m.Holder) {
-			names = append(names, m.Holder)
-		}
+		names = append(names, strings.TrimPrefix(m.Holder, "the read model "))
 	}
-	return strings.Join(names, ", ")
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // acceptedFile says, a line each time, what was accepted.

@@ -20,9 +20,24 @@ func TestAcceptLossElsewhere(t *testing.T) {
 	t.Parallel()
 	e := newExternal(t)
 	e.setup()
-	address := freeAddress(t)
-	p := serve(t, e.allInOne(address)...)
-	tn := newTenant(t, newClient(t, p.address), "acme", e.place()...)
+	addresses := map[string]string{}
+	for _, role := range roles {
+		addresses[role] = freeAddress(t)
+	}
+	var running []*process
+	begin := func() *client {
+		running = nil
+		for _, role := range roles {
+			running = append(running, e.role(role, addresses[role]))
+		}
+		return newClient(t, addresses[roleAPI])
+	}
+	stop := func() {
+		for _, p := range running {
+			p.stop()
+		}
+	}
+	tn := newTenant(t, begin(), "acme", e.place()...)
 	receiver := newHooks(t)
 	tn.webhook(receiver, nil)
 	var position uint64
@@ -36,7 +51,7 @@ func TestAcceptLossElsewhere(t *testing.T) {
 	if r := run(t, append([]string{"log", "accept-loss"}, at...)...); r.code != exitFailure || !strings.Contains(r.err, "stop all processes") {
 		t.Errorf("beside a running ledger it ended with %d: %s%s", r.code, r.out, r.err)
 	}
-	p.stop()
+	stop()
 	e.killNATS()
 	loseTail(t, blockOf(t, filepath.Join(e.dir, "nats-1")))
 	e.startNATS()
@@ -71,8 +86,7 @@ func TestAcceptLossElsewhere(t *testing.T) {
 	}
 
 	receiver.forget()
-	p = serve(t, e.allInOne(address)...)
-	tn = tn.at(newClient(t, p.address))
+	tn = tn.at(begin())
 	tn.awaitStatus("ready")
 	_, position = tn.mustSubmit()
 	if last := fmt.Sprint(position - 1); last != look.End.Position {
@@ -83,7 +97,7 @@ func TestAcceptLossElsewhere(t *testing.T) {
 	head := tn.headOf(position)
 	a.exportFrom(placeSettings{NATSURL: e.natsURL("claimledger"), Replicas: 1})
 	a.check(head)
-	p.stop()
+	stop()
 }
 
 // deleteStream is what only NATS's administrator may do.

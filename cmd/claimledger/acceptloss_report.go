@@ -28,7 +28,7 @@ type logEnd struct {
 type contradiction struct {
 	Holder   string `json:"holder"`
 	Position string `json:"position"`
-	Hash     string `json:"hash"`
+	Hash     string `json:"hash,omitempty"` // of the commit there, or of the commits up to there
 	Found    string `json:"found"`
 }
 
@@ -54,7 +54,11 @@ func foundBy(a *acceptance) lossFound {
 		f.End.Hash, f.End.Time = s.End.Hash.String(), &s.Time
 	}
 	for _, c := range a.contradictions() {
-		f.Contradictions = append(f.Contradictions, contradiction{c.Holder, fmt.Sprint(c.Position), c.Hash.String(), c.Found})
+		shown := contradiction{Holder: c.Holder, Position: fmt.Sprint(c.Position), Found: c.Found}
+		if !c.Hash.IsZero() {
+			shown.Hash = c.Hash.String()
+		}
+		f.Contradictions = append(f.Contradictions, shown)
 	}
 	return f
 }
@@ -126,7 +130,7 @@ func (r *lossReport) end(w *world, asJSON bool, err error) error {
 func (r *lossReport) print(out io.Writer) {
 	fmt.Fprintf(out, "Compared with: %s.\n", strings.Join(r.Compared, "; "))
 	if r.Found != "" {
-		fmt.Fprintf(out, "The log contradicts itself at position %s: %s.\nIt cannot be told what is left of it. Only a copy of the log helps: claimledger log check --help.\n", r.BrokenAt, r.Found)
+		fmt.Fprintf(out, "The log contradicts itself at position %s: %s.\nNobody can go on with what is left of it. Only a copy of the log helps: claimledger log check --help.\n", r.BrokenAt, r.Found)
 		return
 	}
 	fmt.Fprintf(out, "The log ends at position %s", r.End.Position)

@@ -71,7 +71,8 @@ func signerWorks(signer *projections.Signer) func(context.Context) error {
 		}
 		switch {
 		case s.Contradiction != nil:
-			return broken(s.Contradiction, "The log contradicts its head that was signed at position %d; the log of this process says how.", s.Position)
+			return broken(s.Contradiction, "The log contradicts its head that was signed at position %d; the log of this process says how. "+
+				"Save the files of NATS and PostgreSQL as they are; then stop the ledger and run claimledger log accept-loss, which says whether it is the log and changes nothing unless it is told to.", s.Position)
 		case s.Waiting != nil:
 			return broken(s.Waiting, "The log's head is not signed for now, after position %d; the log of this process says why.", s.Position)
 		}
