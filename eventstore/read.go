@@ -76,6 +76,9 @@ func (r *boundaryReader) take(rec Record) error {
 func (s *Stream) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f func(Record) error) error {
 	subject := kindSubject(kind)
 	end, err := s.getStored(ctx, getRequest{LastFor: subject})
+	if errors.Is(err, ErrNoCommit) && kind == "" {
+		return s.readCounted(ctx, after, f)
+	}
 	if errors.Is(err, ErrNoCommit) {
 		return nil
 	}
@@ -85,7 +88,26 @@ func (s *Stream) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f 
 	if kind != "" {
 		return s.readUpTo(ctx, subject, after, end.Sequence, f)
 	}
-	return s.readUpTo(ctx, subject, after, end.Sequence, func(rec Record) error {
+	return s.readPositions(ctx, after, end.Sequence, f)
+}
+
+// readCounted reads a log without a last commit. It is empty; or its last commits were lost
+// by a store that still counts them, and the first so many are there that it holds.
+func (s *Stream) readCounted(ctx context.Context, after uint64, f func(Record) error) error {
+	info, err := s.info(ctx)
+	if err != nil {
+		return err
+	}
+	held, counted := info.State.Msgs, info.State.LastSeq
+	if err := s.readPositions(ctx, after, held, f); err != nil || held == counted {
+		return err
+	}
+	return &GapError{held, fmt.Sprintf("nothing comes, and the store has given positions up to %d", counted)}
+}
+
+// readPositions is readUpTo that leaves no position out.
+func (s *Stream) readPositions(ctx context.Context, after, end uint64, f func(Record) error) error {
+	return s.readUpTo(ctx, allSubjects, after, end, func(rec Record) error {
 		if rec.Position != after+1 {
 			return &GapError{after, fmt.Sprintf("the next is at %d", rec.Position)}
 		}

@@ -180,6 +180,12 @@ func TestRecut(t *testing.T) {
 	if was.Store == nil || was.Store.Position != 200 || was.End.Position == 0 || was.End.Position >= 200 {
 		t.Fatalf("the survey of a store whose file was cut: %+v", was)
 	}
+	var read uint64
+	var gap *eventstore.GapError
+	err = log.ReadAll(t.Context(), "", 0, func(r eventstore.Record) error { read = r.Position; return nil })
+	if read != was.End.Position || !errors.As(err, &gap) || gap.After != read {
+		t.Errorf("read up to %d and then: %v, want a gap after %d", read, err, was.End.Position)
+	}
 	const kept = "log.kept"
 	if err := damaged.Recut(t.Context(), log, was.End.Position, kept); err != nil {
 		t.Fatal(err)
