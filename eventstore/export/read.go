@@ -133,7 +133,9 @@ func (r *Reader) commit(raw []byte) (audit.Entry, error) {
 	// What cannot be read is the auditor's to find, once he knows the bytes for the right ones.
 	if c, err := domain.DecodeCommit(stored); err == nil {
 		if e.Commit = c; eventstore.Subject(c.Boundary()) != l.Subject {
-			return e, r.finding(l.Position, "a commit of %s stands on the subject %s", c.Boundary(), l.Subject)
+			f := r.finding(l.Position, "it stands on the subject %s", l.Subject)
+			f.Boundary, f.CommitID = c.Boundary(), c.ID
+			return e, f
 		}
 	}
 	return e, nil
