@@ -171,12 +171,12 @@ func (c *verifyCommand) tell(out io.Writer, r audit.Report, err error) error {
 	}
 	switch {
 	case errors.As(err, &finding):
-		v = verified{Result: "tampered", Finding: &found{Position: finding.Position, CommitID: finding.CommitID, What: finding.What}}
+		v = verified{Result: "tampered", Finding: &found{Position: finding.Position, CommitID: short(finding.CommitID), What: short(finding.What)}}
 		if finding.Boundary != (domain.Boundary{}) {
 			v.Finding.Boundary = finding.Boundary.String()
 		}
 	case err != nil:
-		v = verified{Result: "unusable", Finding: &found{What: err.Error()}}
+		v = verified{Result: "unusable", Finding: &found{What: short(err.Error())}}
 	}
 	if c.JSON {
 		if err := json.NewEncoder(out).Encode(v); err != nil {
@@ -192,6 +192,16 @@ func (c *verifyCommand) tell(out io.Writer, r audit.Report, err error) error {
 		return undecidedError{fmt.Errorf("nothing can be said of %s", c.What)}
 	}
 	return nil
+}
+
+// maxTold bounds, in bytes, what is repeated of a file that may be anything.
+const maxTold = 1000
+
+func short(text string) string {
+	if len(text) <= maxTold {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxTold], "") + "…"
 }
 
 func (v verified) print(out io.Writer, r audit.Report) error {

@@ -31,6 +31,9 @@ type Entry struct {
 	Running domain.Hash
 	Stored  []byte         // nil: only Hash is known
 	Commit  *domain.Commit // what Stored says, where it was read already
+	// Boundary is where the commit is said to stand, for a finding about one that cannot
+	// be read.
+	Boundary domain.Boundary
 }
 
 // Finding is the first thing that is wrong with a log. What comes after it is not
@@ -46,8 +49,10 @@ func (f *Finding) Error() string {
 	switch {
 	case f.Position == 0:
 		return f.What
-	case f.CommitID == "":
+	case f.Boundary == domain.Boundary{}:
 		return fmt.Sprintf("position %d: %s", f.Position, f.What)
+	case f.CommitID == "":
+		return fmt.Sprintf("position %d, in %s: %s", f.Position, f.Boundary, f.What)
 	}
 	return fmt.Sprintf("position %d, commit %s of %s: %s", f.Position, f.CommitID, f.Boundary, f.What)
 }
@@ -117,7 +122,7 @@ func (a *Auditor) Add(e Entry) error {
 
 // finding names the commit where its bytes say which it is.
 func (e Entry) finding(format string, args ...any) *Finding {
-	f := &Finding{Position: e.Position, What: fmt.Sprintf(format, args...)}
+	f := &Finding{Position: e.Position, Boundary: e.Boundary, What: fmt.Sprintf(format, args...)}
 	c := e.Commit
 	if c == nil {
 		c, _ = domain.DecodeCommit(e.Stored)

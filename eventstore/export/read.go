@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/claimledger/claimledger/domain"
@@ -75,9 +76,6 @@ func unusable(err error) error {
 // Header is the first line.
 func (r *Reader) Header() Header { return r.head }
 
-// Line is the number of the line that was read last, from 1.
-func (r *Reader) Line() uint64 { return r.line }
-
 // Trailer is the last line, once Next has come to it.
 func (r *Reader) Trailer() *Trailer { return r.trailer }
 
@@ -129,7 +127,7 @@ func (r *Reader) commit(raw []byte) (audit.Entry, error) {
 		return audit.Entry{}, r.finding(l.Position, "the line is not written as an export writes it")
 	}
 	r.last, r.commits = l.Position, r.commits+1
-	e := audit.Entry{Position: l.Position, Hash: domain.HashOf(stored), Running: l.Hash, Stored: stored}
+	e := audit.Entry{Position: l.Position, Boundary: boundaryOf(l.Subject), Hash: domain.HashOf(stored), Running: l.Hash, Stored: stored}
 	// What cannot be read is the auditor's to find, once he knows the bytes for the right ones.
 	if c, err := domain.DecodeCommit(stored); err == nil {
 		if e.Commit = c; eventstore.Subject(c.Boundary()) != l.Subject {
@@ -139,6 +137,19 @@ func (r *Reader) commit(raw []byte) (audit.Entry, error) {
 		}
 	}
 	return e, nil
+}
+
+// boundaryOf is the boundary of a subject; zero where it is the subject of none.
+func boundaryOf(subject string) domain.Boundary {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 3 {
+		return domain.Boundary{}
+	}
+	b := domain.Boundary{Namespace: parts[1], Kind: domain.Kind(parts[2])}
+	if !domain.ValidNamespace(b.Namespace) || eventstore.Subject(b) != subject {
+		return domain.Boundary{}
+	}
+	return b
 }
 
 // end reads the last line, behind which there is nothing.
