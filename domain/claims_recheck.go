@@ -5,13 +5,11 @@ import (
 	"time"
 )
 
-// Counts are how many claims are in each state, as it was recorded.
-func (s *Claims) Counts() map[Status]int {
-	counts := map[Status]int{}
-	for _, c := range s.claims {
-		counts[c.status]++
+// Each calls f with every claim and its state as it was recorded, in no order.
+func (s *Claims) Each(f func(id string, status Status)) {
+	for id, c := range s.claims {
+		f(id, c.status)
 	}
-	return counts
 }
 
 // Recheck finds in a commit what Apply lets pass and no decision on this state and policy

@@ -49,12 +49,14 @@ func TestRecheckFindsWhatWasNotDecided(t *testing.T) {
 	}
 }
 
-func TestCounts(t *testing.T) {
+func TestEachClaim(t *testing.T) {
 	h := newClaimsHistory(t)
-	pendingClaims(h, 0, 3, "svc", nil)
+	pendingClaims(h, 0, 2, "svc", nil)
 	approvedClaim(h, "a", "svc", "key-a", nil)
 	h.given(ClaimRejected{ClaimID: "c1"})
-	if got, want := h.live.Counts(), (map[Status]int{StatusPending: 2, StatusApproved: 1, StatusRejected: 1}); !maps.Equal(got, want) {
+	got := map[string]Status{}
+	h.live.Each(func(id string, status Status) { got[id] = status })
+	if want := (map[string]Status{"c0": StatusPending, "c1": StatusRejected, "a": StatusApproved}); !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

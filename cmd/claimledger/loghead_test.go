@@ -18,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
@@ -250,4 +251,17 @@ func TestLogHeadOfRolesApart(t *testing.T) {
 	head = c.headOf(position)
 	a.exportFrom(e.place()...)
 	a.check(head)
+
+	// An auditor of the log itself sees what is served from it, too.
+	live := append(e.place(), "live", "--database-url", e.database.URL(), "--head-key", a.pinned, "--signed")
+	tn.list(position)
+	if v := verifies(t, 0, live...); v.SureTo != position || v.Tally.Claims[domain.StatusPending] != 3 {
+		t.Errorf("%+v", v)
+	}
+	if _, err := conn.Exec(t.Context(), "DELETE FROM model_claims_v1_g1.claims WHERE claim_id = (SELECT min(claim_id) FROM model_claims_v1_g1.claims)"); err != nil {
+		t.Fatal(err)
+	}
+	if v := verifies(t, 1, live...); !strings.Contains(v.Finding.What, "the read model serves 2 claims of acme as pending, and the log makes 3") {
+		t.Errorf("%+v", v.Finding)
+	}
 }

@@ -34,7 +34,7 @@ fault, and says what was not shown. An export needs no server and no key of the 
 or --head nobody can tell an export from one that somebody made up.
 
 With live it reads the log of --data-dir or --nats-url, and compares all signed heads that the ledger has published; with --database-url
-also what the read models and the webhook relay were built up to.
+also what the read models and the webhook relay were built up to, and which claims are served as what.
 
 Exits 0 when nothing is wrong, 1 when something is, and 2 when nothing can be said: no such file, no export, a newer program's, a log
 that cannot be reached. It keeps the state of all namespaces in memory.

@@ -10,6 +10,7 @@ import (
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/domain/audit"
 	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/projections"
 	"github.com/claimledger/claimledger/projections/pgdb"
 )
 
@@ -28,25 +29,30 @@ func (c *verifyCommand) live(w *world, trust audit.Trust, shown *progress) (repo
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
 	v := &liveAudit{trust: trust, log: stream, heads: stream.Heads(), shown: shown}
-	if v.marks, err = c.marks(w.ctx); err != nil {
-		return audit.Report{}, err
+	if c.DatabaseURL != "" {
+		if err := v.readDatabase(w.ctx, c.DatabaseURL); err != nil {
+			return audit.Report{}, err
+		}
 	}
 	return v.run(w.ctx)
 }
 
-// marks are the places in the log that a PostgreSQL, which was named, was built up to.
-func (c *verifyCommand) marks(ctx context.Context) ([]eventstore.Mark, error) {
-	if c.DatabaseURL == "" {
-		return nil, nil
-	}
-	pool, err := pgdb.Open(ctx, c.DatabaseURL, pgdb.Options{MaxConns: 1})
+// readDatabase reads what a PostgreSQL was built up to, and what it serves.
+func (v *liveAudit) readDatabase(ctx context.Context, url string) error {
+	pool, err := pgdb.Open(ctx, url, pgdb.Options{MaxConns: 2})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer pool.Close()
-	found, err := marks(ctx, pool)
-	slices.SortFunc(found, func(a, b eventstore.Mark) int { return cmp.Compare(a.Position, b.Position) })
-	return found, err
+	if v.marks, err = marks(ctx, pool); err != nil {
+		return err
+	}
+	slices.SortFunc(v.marks, func(a, b eventstore.Mark) int { return cmp.Compare(a.Position, b.Position) })
+	reader := projections.NewReader(pool)
+	defer reader.Close()
+	sets, at, err := reader.ClaimSets(ctx)
+	v.served, v.servedAt = sets, at.Position
+	return err
 }
 
 // liveAudit reads a log through, with the heads that were signed for it beside it.
@@ -56,6 +62,9 @@ type liveAudit struct {
 	heads eventstore.LogHeads
 	marks []eventstore.Mark // by position
 	shown *progress
+
+	served   map[projections.ClaimState]projections.ClaimSet // nil: nobody was asked
+	servedAt uint64
 
 	auditor *audit.Auditor
 	head    eventstore.StoredHead // that is expected next, or came last
@@ -114,7 +123,37 @@ func (v *liveAudit) add(ctx context.Context, r eventstore.Record, end uint64) er
 				What: fmt.Sprintf("%s was built on another commit there (hash %s, not %s)", m.Holder, m.Hash, r.Hash)}
 		}
 	}
+	if r.Position == v.servedAt {
+		if err := v.compareClaims(); err != nil {
+			return err
+		}
+	}
 	return v.nextHeads(ctx)
+}
+
+// compareClaims compares the claims that the read model serves with those that the log
+// makes.
+func (v *liveAudit) compareClaims() error {
+	made := map[projections.ClaimState]projections.ClaimSet{}
+	v.auditor.Each(func(namespace, id string, status domain.Status) {
+		state := projections.ClaimState{Namespace: namespace, Status: status}
+		made[state] = made[state].Add(id)
+	})
+	differ := func(state projections.ClaimState) error {
+		return &audit.Finding{Position: v.servedAt, What: fmt.Sprintf("the read model serves %d claims of %s as %s, and the log makes %d, or others",
+			v.served[state].Claims, state.Namespace, state.Status, made[state].Claims)}
+	}
+	for state, set := range made {
+		if v.served[state] != set {
+			return differ(state)
+		}
+	}
+	for state := range v.served {
+		if _, ok := made[state]; !ok {
+			return differ(state)
+		}
+	}
+	return nil
 }
 
 // nextHeads has the log compared with the heads of where it is, and with the next one.

@@ -192,9 +192,15 @@ func (a *Auditor) count() Tally {
 				t.Unfolded++
 			}
 		}
-		for status, n := range s.claims.Counts() {
-			t.Claims[status] += n
-		}
 	}
+	a.Each(func(_, _ string, status domain.Status) { t.Claims[status]++ })
 	return t
+}
+
+// Each calls f with every claim, its namespace and its state as the log that was given so
+// far has it, in no order. Claims of boundaries that began before are not among them.
+func (a *Auditor) Each(f func(namespace, id string, status domain.Status)) {
+	for namespace, s := range a.spaces {
+		s.claims.Each(func(id string, status domain.Status) { f(namespace, id, status) })
+	}
 }
