@@ -95,7 +95,7 @@ func (a *Auditor) fromStart() bool { return a.start.Position == 0 }
 func (a *Auditor) Add(e Entry) error {
 	next := a.chain.Then(e.Position, e.Hash)
 	if e.Position != a.chain.Position+1 {
-		return &Finding{Position: e.Position, What: fmt.Sprintf("it follows position %d: what stood between is missing, or the order was changed", a.chain.Position)}
+		return e.finding("it follows position %d: what stood between is missing, or the order was changed", a.chain.Position)
 	}
 	// Before anything is made of the bytes: what they say now is of no interest if they
 	// are not those that were hashed.

@@ -22,7 +22,7 @@ const (
 	formatVersion = 1
 )
 
-// maxLine bounds a line without its end. A stored byte takes six at the most (\u00XX), and
+// maxLine bounds a line with its end. A stored byte takes six at the most (\u00XX), and
 // beside the commit stand a few hundred more.
 const maxLine = 6*eventstore.MaxMessageSize + 4096
 

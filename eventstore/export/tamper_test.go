@@ -338,9 +338,9 @@ func TestFindingsNameTheCommit(t *testing.T) {
 	}{
 		"altered": {altered, []string{"position 4, commit " + c.ID + " of acme/claims: ", "it was altered"}},
 		"no JSON": {bytes.Replace(file, []byte(`"stored":"{\"id\":\"01KJ0000000000000000000004`), []byte(`"stored":"[\"id\":\"01KJ0000000000000000000004`), 1), []string{"position 4, in acme/claims: ", "it was altered"}},
-		"dropped": {joined(slices.Delete(slices.Clone(lines), 3, 4)), []string{"position 4: it follows position 2"}},
+		"dropped": {joined(slices.Delete(slices.Clone(lines), 3, 4)), []string{"position 4, commit " + c.ID + " of acme/claims: ", "it follows position 2"}},
 		"cut off": {joined(lines[:5]), []string{"the file ends in the middle"}},
-		"twice":   {joined(slices.Insert(slices.Clone(lines), 4, lines[4])), []string{"position 4: it follows position 4"}},
+		"twice":   {joined(slices.Insert(slices.Clone(lines), 4, lines[4])), []string{"position 4, commit " + c.ID + " of acme/claims: ", "it follows position 4"}},
 	} {
 		_, err := verify(test.file, audit.Trust{})
 		for _, want := range test.want {
