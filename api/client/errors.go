@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,9 +72,11 @@ func refusal(operation string, answer *http.Response, body []byte) *Error {
 		Error   string              `json:"error"`
 		Code    domain.Code         `json:"code"`
 		Details []domain.FieldError `json:"details"`
+		ID      string              `json:"request_id"`
 	}
 	if json.Unmarshal(body, &read) == nil {
 		e.Message, e.Code, e.Details = read.Error, read.Code, read.Details
+		e.RequestID = cmp.Or(e.RequestID, read.ID)
 	}
 	if e.Message == "" {
 		e.Message = http.StatusText(answer.StatusCode)

@@ -203,6 +203,12 @@ func (c *Client) StreamFeedChanges(ctx context.Context, q ChangesQuery, silence 
 	return s, nil
 }
 
+// allow sets how long the stream may be silent from now on.
+func (s *FeedStream) allow(silence time.Duration) {
+	s.silence = silence
+	s.heard()
+}
+
 func (s *FeedStream) heard() {
 	if s.silence > 0 {
 		s.idle.Reset(s.silence)
