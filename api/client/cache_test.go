@@ -153,6 +153,20 @@ func TestCacheBeginsWithTheLedger(t *testing.T) {
 	})
 }
 
+// What is told again, and not to its end, changes nothing.
+func TestCacheIgnoresRepetitions(t *testing.T) {
+	observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
+		o.ledger.revoke("c1")
+		synctest.Wait()
+		o.ledger.set(func(l *fakeLedger) { l.repeat, l.down = true, true })
+		o.ledger.cutStreams()
+		synctest.Wait()
+		o.ledger.set(func(l *fakeLedger) { l.down = false })
+		after(10 * time.Second)
+		o.want(t, "after a repetition", "k2 k3")
+	})
+}
+
 func TestCacheResync(t *testing.T) {
 	observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
 		o.ledger.set(func(l *fakeLedger) { l.down = true })

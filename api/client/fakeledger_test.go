@@ -33,6 +33,7 @@ type fakeLedger struct {
 	cut       chan struct{} // closed to end all streams
 	streams   int           // that were opened
 	pages     int           // of full reads
+	repeat    bool          // streams tell the first change of all once more
 	age       time.Duration // of its own knowledge, as heartbeats tell it
 }
 
@@ -195,7 +196,7 @@ func (l *fakeLedger) stream(w http.ResponseWriter, r *http.Request) {
 	from, _ := strconv.ParseUint(r.Header.Get("Last-Event-Id"), 10, 64)
 	l.mu.Lock()
 	l.streams++
-	cut, stall, none := l.cut, l.stall, l.noStreams
+	cut, stall, none, repeat := l.cut, l.stall, l.noStreams, l.repeat
 	l.mu.Unlock()
 	if none {
 		answer(w, http.StatusOK, 0, map[string]any{})
@@ -222,6 +223,11 @@ func (l *fakeLedger) stream(w http.ResponseWriter, r *http.Request) {
 			}
 			data, _ := json.Marshal(c)
 			fmt.Fprintf(w, "event: change\ndata: %s\n\n", data)
+		}
+		if repeat {
+			data, _ := json.Marshal(l.changes[0])
+			fmt.Fprintf(w, "id: %d\nevent: change\ndata: %s\n\n", l.changes[0].Position, data)
+			repeat = false
 		}
 		if from = at; beat {
 			l.mu.Lock()

@@ -269,7 +269,12 @@ func (f *following) resync(why error) {
 	f.tell(CacheResync, why)
 }
 
+// apply applies a change, unless it was: what is repeated from before would lead the set
+// through states that are past, and leave it in one where the repetition breaks off.
 func (f *following) apply(change FeedChange) error {
+	if change.Position <= f.position {
+		return nil
+	}
 	set := f.set.Load()
 	before := set.len()
 	if err := set.apply(change); err != nil {
