@@ -262,6 +262,9 @@ func (w *commander) command(ctx context.Context) error {
 	}
 	meta := commands.Meta{Actor: domain.Actor{Kind: domain.ActorOperator}, Ref: domain.CommandRef{Name: "test"}}
 	_, _, err := w.x.Claims(ctx, w.namespace, cmd, meta)
+	for domain.ErrorCode(err) == domain.CodeServiceUnavailable { // a machine that is too busy for a moment
+		_, _, err = w.x.Claims(ctx, w.namespace, cmd, meta)
+	}
 	switch domain.ErrorCode(err) {
 	case "", domain.CodeConflict, domain.CodeNotFound, domain.CodeForbidden: // many are refused
 		return nil
