@@ -107,7 +107,7 @@ func (b *badNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		return nil, errBroken
 	case 2: // it lags
-		b.progress.wait(1 + b.n(200))
+		b.progress.wait(50 + b.n(300))
 	case 3:
 		if stream {
 			return &http.Response{StatusCode: http.StatusBadGateway, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
