@@ -90,7 +90,9 @@ func (b *badNetwork) n(n int) int {
 var errBroken = errors.New("the test broke the connection")
 
 func (b *badNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
-	to := b.nodes[b.n(len(b.nodes))]
+	b.mu.Lock()
+	to := b.nodes[b.rand.IntN(len(b.nodes))]
+	b.mu.Unlock()
 	r = r.Clone(r.Context())
 	r.URL.Host = to.addr
 	send := to.client.Transport.RoundTrip
@@ -139,6 +141,43 @@ func (c *cutOff) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p[:min(len(p), c.left)])
 	c.left -= n
 	return n, err
+}
+
+// A cache outlives the ledger's restart: it polls and streams from the process that comes
+// next, without reading everything again.
+func TestGoCacheOutlivesANode(t *testing.T) {
+	l := newLedger(t)
+	n := l.start()
+	o := n.owner(t, "acme")
+	s := o.service("weather")
+	a := l.agent(t, "acme")
+	s.ready(a)
+	one := s.approved(o, a)
+	network := &badNetwork{nodes: []*node{n}, progress: newProgress(), rand: rand.New(rand.NewPCG(1, 1))}
+	network.progress.end() // it is a good one
+	c, err := client.New(client.Config{URL: n.public, Signer: a.Signer, ServiceKey: s.key, HTTP: &http.Client{Transport: network}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := client.StartCache(c, client.CacheConfig{Reconnect: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	eventually(t, "the cache to know", func() bool { return cache.IsApproved("acme", a.public) })
+	n.stop()
+	next := l.start()
+	network.mu.Lock()
+	network.nodes = []*node{next}
+	network.mu.Unlock()
+	b := l.agent(t, "acme")
+	o.on(next).decide(one, "revoke", nil).want(200)
+	two := (&service{owner: o.on(next), id: s.id, slug: s.slug, key: s.key}).approved(o.on(next), b)
+	eventually(t, "the cache to follow", func() bool { return cache.IsApproved("acme", b.public) && !cache.IsApproved("acme", a.public) })
+	if claim, ok := cache.Lookup("acme", b.public); !ok || claim.ClaimID != two || cache.Status().Syncs != 1 {
+		t.Errorf("it has %+v: %+v", claim, cache.Status())
+	}
+	eventually(t, "a stream", func() bool { return cache.Status().Following == "stream" })
 }
 
 // watched is a cache with what it took for the set at each position that it claimed.
