@@ -195,9 +195,9 @@ var setSeed = maphash.MakeSeed()
 
 func hashOf(set string) uint64 { return maphash.String(setSeed, set) }
 
-func (w *watched) set() string {
+func setIn(c *client.Cache) string {
 	var ids []string
-	for _, claim := range w.Claims() {
+	for _, claim := range c.Claims() {
 		ids = append(ids, claim.ClaimID)
 	}
 	return strings.Join(ids, " ")
@@ -212,11 +212,7 @@ func (w *watched) observe(cache func() *client.Cache) func(client.CacheEvent) {
 		if e.Kind != client.CacheSynced && e.Kind != client.CacheAdvanced {
 			return
 		}
-		var ids []string
-		for _, claim := range cache().Claims() {
-			ids = append(ids, claim.ClaimID)
-		}
-		got := hashOf(strings.Join(ids, " "))
+		got := hashOf(setIn(cache()))
 		if before, ok := w.claimed[e.Position]; ok && before != got {
 			w.torn = append(w.torn, e.Position)
 		}
@@ -371,7 +367,7 @@ func TestGoCaches(t *testing.T) {
 		for _, claim := range collect(t, whole.AllFeed(t.Context(), client.FeedQuery{}, client.AtLeast(last))) {
 			full[claim.ClaimID] = true
 		}
-		if got := c.set(); got != truth.at(c.s.id, status.Position) || got != setOf(full) {
+		if got := setIn(c.Cache); got != truth.at(c.s.id, status.Position) || got != setOf(full) {
 			t.Errorf("cache %d ends at %d with\n%s, a full read with\n%s, the log with\n%s", i, status.Position, got, setOf(full), truth.at(c.s.id, status.Position))
 		}
 		wrong := 0
