@@ -257,6 +257,19 @@ func (w *watched) live(t *testing.T, network *badNetwork) {
 	}
 }
 
+// catchUp waits until the cache has come to a position. The bad network may have left it in
+// the longest of its pauses, and others have to catch up at the same time.
+func (w *watched) catchUp(t *testing.T, i int, last uint64) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * patience); w.Status().Position < last; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("cache %d does not catch up with %d: %+v", i, last, w.Status())
+		}
+	}
+}
+
 // commander gives random commands about its own namespace's claims, past HTTP.
 type commander struct {
 	*node
@@ -354,7 +367,7 @@ func TestGoCaches(t *testing.T) {
 
 	truth, last := l.approvedSets(), l.last()
 	for i, c := range caches {
-		eventually(t, fmt.Sprintf("cache %d to catch up", i), func() bool { return c.Status().Position >= last })
+		c.catchUp(t, i, last)
 		status := c.Status()
 		c.Close()
 		whole, err := client.New(client.Config{
