@@ -95,7 +95,7 @@ func TestAcceptLossElsewhere(t *testing.T) {
 	derivedIs(t, tn, receiver, placeSettings{NATSURL: e.natsURL("claimledger"), Replicas: 1}, e.database.URL(), position)
 	a := &auditor{t: t, pinned: headKeyID(t, filepath.Join(e.dir, "head.key"))}
 	head := tn.headOf(position)
-	a.exportFrom(placeSettings{NATSURL: e.natsURL("claimledger"), Replicas: 1})
+	a.exportFrom(e.place()...)
 	a.check(head)
 	stop()
 }

@@ -109,7 +109,7 @@ func (r *lossReport) propose(a *acceptance, steps []step, command string) {
 		r.Costs = append(r.Costs, "Read models are built again; until then reads are behind.")
 	}
 	if a.lost(a.relay) != nil {
-		r.Costs = append(r.Costs, "Every webhook event is sent again, with the sequence that it has in the log as it is now.")
+		r.Costs = append(r.Costs, "Every webhook event is sent again, with the sequence that it has in the log as it is now: receivers that keep how far they came, and came further, have to go back.")
 	}
 	if a.survey.Heads != nil {
 		r.Costs = append(r.Costs, "Heads that were signed for what is lost do not lead to the log any more: whoever kept one will, rightly, find that.")

@@ -122,7 +122,7 @@ func TestAcceptLoss(t *testing.T) {
 	derivedIs(t, tn, receiver, placeSettings{DataDir: dir}, embeddedDatabase(dir), position)
 	a := &auditor{t: t, pinned: headKeyID(t, filepath.Join(dir, "head.key"))}
 	head := tn.headOf(position)
-	a.exportFrom(placeSettings{DataDir: dir})
+	a.exportFrom(at...)
 	a.check(head)
 	p.stop()
 	if nothing, r := acceptLoss(t, at...); r.code != 0 || len(nothing.Contradictions) > 0 {

@@ -14,6 +14,7 @@ import (
 type logCommands struct {
 	Check      logCheckCommand   `cmd:"" help:"Read the whole log through and compare it with what is known of it. Example: claimledger log check"`
 	AcceptLoss acceptLossCommand `cmd:"" help:"Go on with a log that lost commits of which no copy is left. Example: claimledger log accept-loss"`
+	Show       logShowCommand    `cmd:"" help:"Tell in words who did what. Example: claimledger log show --namespace acme"`
 }
 
 type logCheckCommand struct {
