@@ -29,6 +29,10 @@ STEPS         ?= 150
 DERIVED_SEEDS ?= 20
 DERIVED_STEPS ?= 80
 
+# How many random commands `make caches` gives, while so many caches follow them.
+CACHE_COMMANDS ?= 10000
+CACHE_CLIENTS  ?= 20
+
 # How often `make crash` has each crash come.
 ROUNDS ?= 10
 
@@ -43,7 +47,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test sim crash fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test sim caches crash fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +89,11 @@ sim: require-go ## look for defects of the whole in simulated time (SEED=n, SEED
 	@sh deploy/install-postgresql.sh
 	go test -count=1 -timeout 0 -v ./cmd/claimledger/sim -run '^(TestSimulation|TestDerived)$$' -seed $(SEED) \
 		-seeds $(SEEDS) -steps $(STEPS) -derived-seeds $(DERIVED_SEEDS) -derived-steps $(DERIVED_STEPS)
+
+caches: require-go ## have client caches follow random commands over a bad network (SEED=n, CACHE_COMMANDS=, CACHE_CLIENTS=)
+	@sh deploy/install-postgresql.sh
+	go test -count=1 -timeout 0 -v ./api -run '^TestGoCaches$$' -cache-seed $(SEED) \
+		-cache-commands $(CACHE_COMMANDS) -cache-clients $(CACHE_CLIENTS)
 
 crash: require-go ## kill, cut off and damage real servers under load, ROUNDS times each
 	@sh deploy/install-postgresql.sh

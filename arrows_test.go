@@ -35,9 +35,17 @@ var arrows = map[string][]string{
 	"cmd":          {"domain", "eventstore", "projections", "api", "webhookrelay"},
 }
 
-// leaves are packages that another part may import without the rest of theirs, so
-// they import nothing of ours but one another and domain.
-var leaves = []string{"projections/pgdb", "projections/pgserver"}
+// leaves are packages that others, or other programs, import without the rest of their
+// part, and for each what it may import of ours beside itself and domain.
+var leaves = map[string][]string{
+	"projections/pgdb":     {"projections/pgserver"},
+	"projections/pgserver": {"projections/pgdb"},
+	"api/httpsig":          nil,
+	"api/client":           {"api/httpsig"},
+}
+
+// lean are packages that bring their importers nothing foreign by their own imports.
+var lean = []string{"api/client"}
 
 // drivers belong to the parts that know the technology; cmd wires them.
 var drivers = map[string][]string{
@@ -118,6 +126,11 @@ func TestImportArrowsAreFound(t *testing.T) {
 		{"api/a.go", "github.com/gorilla/mux", "", ""},
 		{"api/a.go", ours + "projections", "", ""},
 		{"api/httpsig/a.go", ours + "webhookrelay/attempt", "", "api may not import webhookrelay/attempt"},
+		{"api/httpsig/a.go", "github.com/x/y", "", ""},
+		{"api/client/a.go", ours + "api/httpsig", "", ""},
+		{"api/client/a.go", ours + "projections/pgdb", "", "api/client may not import projections/pgdb"},
+		{"api/client/a_test.go", ours + "api", "", "api/client may not import api:"},
+		{"api/client/a.go", "github.com/x/y", "", "only the standard library"},
 		{"api/a_test.go", ours + "webhookrelay", "", "api may not import webhookrelay"},
 		{"api/a.go", "github.com/jackc/pgx/v5", "", "api may not import github.com/jackc/pgx/v5"},
 
@@ -261,10 +274,13 @@ func (f file) importing(imported string) []string {
 			found = append(found, fmt.Sprintf("%s may not import %s: only %s", f.part, imported, strings.Join(parts, ", ")))
 		}
 	}
+	foreign := strings.Contains(strings.Split(imported, "/")[0], ".")
+	if foreign && isBelowAny(f.dir, lean) {
+		found = append(found, fmt.Sprintf("%s may not import %s: only the standard library", f.dir, imported))
+	}
 	if f.part != "domain" || len(found) > 0 {
 		return found
 	}
-	foreign := strings.Contains(strings.Split(imported, "/")[0], ".")
 	allowed := slices.Contains(domainNeeds, imported) || f.test && slices.Contains(domainTestsNeed, imported)
 	switch {
 	case foreign && !allowed:
@@ -285,8 +301,10 @@ func (f file) importingOurs(imported string) []string {
 		}
 		found = append(found, fmt.Sprintf("%s may not import %s", f.part, imported))
 	}
-	if isBelowAny(f.dir, leaves) && part != "domain" && !isBelowAny(imported, leaves) {
-		found = append(found, fmt.Sprintf("%s may not import %s: others use it without the rest of %s", f.dir, imported, f.part))
+	for leaf, others := range leaves {
+		if isBelow(f.dir, leaf) && part != "domain" && !isBelow(imported, leaf) && !isBelowAny(imported, others) {
+			found = append(found, fmt.Sprintf("%s may not import %s: others use it without the rest of %s", f.dir, imported, f.part))
+		}
 	}
 	if isForTests(imported) && !f.test && !isForTests(f.dir) {
 		found = append(found, fmt.Sprintf("%s is for tests only", imported))
