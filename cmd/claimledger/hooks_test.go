@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/claimledger/claimledger/domain"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 // hooks is a webhook's endpoint that believes nothing that is not signed.
