@@ -29,6 +29,7 @@ type commandLine struct {
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
 	Log       logCommands      `cmd:"" help:"Check the log itself."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
+	Webhooks  webhooksCommands `cmd:"" help:"For who receives webhooks: try a receiver out on this machine, and find out why a signature does not verify."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
 	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
 	Version   versionCommand   `cmd:"" help:"Show the version."`
