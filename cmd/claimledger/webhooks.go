@@ -10,7 +10,8 @@ import (
 )
 
 type webhooksCommands struct {
-	Listen listenCommand `cmd:"" help:"Forward a webhook's events to a program on this machine, signed as the ledger signs them."`
+	Listen listenCommand        `cmd:"" help:"Forward a webhook's events to a program on this machine, signed as the ledger signs them."`
+	Verify verifyRequestCommand `cmd:"" help:"Say why a captured request's signatures verify or do not."`
 }
 
 // webhookSecretSettings tell a webhook's secret.
