@@ -149,6 +149,7 @@ type change struct {
 type commitChanges struct {
 	position uint64
 	changes  []json.RawMessage
+	events   []byte // the same, as a stream has them
 }
 
 // update is what changed up to a position.
@@ -189,6 +190,9 @@ func renderChanges(page projections.FeedChangesPage) (update, error) {
 		}
 		last := &u.commits[len(u.commits)-1]
 		last.changes = append(last.changes, encoded)
+	}
+	for i := range u.commits {
+		u.commits[i].events = encodeEvents(u.commits[i])
 	}
 	return u, nil
 }

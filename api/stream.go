@@ -41,9 +41,7 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 	for err == nil {
 		select {
 		case next := <-f.updates:
-			u = next.after(u.position)
-			err = out.send(u)
-			u.commits = nil
+			u.position, err = out.sendAll(next.after(u.position), f.updates)
 		case <-heart.C:
 			// Changes that wait to be sent are sign of life enough, and no position past
 			// them may be told.
@@ -76,26 +74,53 @@ func (e *eventWriter) open(position uint64) error {
 	return e.rc.Flush()
 }
 
-// send writes changes, one an event. Only the last of a commit has an id: whoever goes on
-// from there has the whole commit.
+// encodeEvents makes events of changes, one each. Only the last of a commit has an id:
+// whoever goes on from there has the whole commit.
+func encodeEvents(c commitChanges) []byte {
+	var events []byte
+	for i, data := range c.changes {
+		if i == len(c.changes)-1 {
+			events = fmt.Appendf(events, "id: %d\n", c.position)
+		}
+		events = fmt.Appendf(events, "event: change\ndata: %s\n\n", data)
+	}
+	return events
+}
+
 func (e *eventWriter) send(u update) error {
 	if len(u.commits) == 0 {
 		return nil
 	}
-	return e.write(func() (err error) {
-		for _, c := range u.commits {
-			for i, data := range c.changes {
-				id := ""
-				if i == len(c.changes)-1 {
-					id = fmt.Sprintf("id: %d\n", c.position)
-				}
-				if _, err = fmt.Fprintf(e.w, "%sevent: change\ndata: %s\n\n", id, data); err != nil {
-					return err
-				}
+	return e.write(func() error { return e.put(u) })
+}
+
+// sendAll sends an update, and those that came while the one before was on its way: to
+// whom it is told late it is told at once. It answers up to where.
+func (e *eventWriter) sendAll(u update, more <-chan update) (position uint64, err error) {
+	err = e.write(func() error {
+		for range maxUpdates {
+			if err := e.put(u); err != nil {
+				return err
+			}
+			select {
+			case next := <-more:
+				u = next.after(u.position)
+			default:
+				return nil
 			}
 		}
-		return nil
+		return e.put(u)
 	})
+	return u.position, err
+}
+
+func (e *eventWriter) put(u update) error {
+	for _, c := range u.commits {
+		if _, err := e.w.Write(c.events); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beat tells that there is nothing new up to a position, and how old that knowledge is.

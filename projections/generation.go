@@ -31,6 +31,13 @@ func serving(ctx context.Context, q queryer, model string) (generation, error) {
 	return scanServing(model, q.QueryRow(ctx, servingSQL, model))
 }
 
+// ServingSchema is where the tables of a model are that serve now, for who measures
+// against them. It may be another one at any time.
+func ServingSchema(ctx context.Context, q queryer, model string) (string, error) {
+	g, err := serving(ctx, q, model)
+	return g.schema, err
+}
+
 // scanServing reads what servingSQL found.
 func scanServing(model string, row pgx.Row) (generation, error) {
 	g := generation{model: model, age: NeverFresh}

@@ -87,7 +87,8 @@ type Cache struct {
 	// it is not known to be true.
 	known atomic.Int64
 
-	ready  chan struct{} // closed by the first full read
+	ready  chan struct{}   // closed by the first full read
+	ended  <-chan struct{} // closed by Close
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -142,7 +143,7 @@ func StartCache(c *Client, config CacheConfig) (*Cache, error) {
 	cache := &Cache{client: &once, config: config, clock: newClock(config.Now), ready: make(chan struct{})}
 	cache.status.Following = followsNothing
 	ctx, cancel := context.WithCancel(context.Background())
-	cache.cancel = cancel
+	cache.cancel, cache.ended = cancel, ctx.Done()
 	f := &following{Cache: cache}
 	cache.done.Go(func() { f.run(ctx) })
 	return cache, nil
@@ -160,6 +161,8 @@ func (c *Cache) Ready(ctx context.Context) error {
 	select {
 	case <-c.ready:
 		return nil
+	case <-c.ended:
+		return errors.New("client: the cache was closed")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

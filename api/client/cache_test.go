@@ -151,6 +151,12 @@ func TestCacheBeginsWithTheLedger(t *testing.T) {
 		after(15 * time.Second)
 		o.want(t, "with one", "k1 k2 k3")
 	})
+	observe(t, client.CacheConfig{}, func(l *fakeLedger) { l.down = true }, func(t *testing.T, o *observed) {
+		o.Close()
+		if o.Ready(t.Context()) == nil {
+			t.Error("a cache that was closed is ready")
+		}
+	})
 }
 
 // What is told again, and not to its end, changes nothing.

@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ type script struct {
 	bodies   []string
 	waits    []time.Duration
 	client   *Client
+	end      func() // of the server; what it kept may be read then
 }
 
 // scripted is a client of a server that answers so, and does not wait between attempts.
@@ -31,6 +31,7 @@ func scripted(t *testing.T, answers ...http.HandlerFunc) *script {
 	t.Helper()
 	s := &script{t: t, answers: answers}
 	server := httptest.NewServer(s)
+	s.end = server.Close
 	t.Cleanup(server.Close)
 	signer, err := NewSigner("acme", "ada@example.com", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	if err != nil {
@@ -62,6 +63,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *script) sent(want int) {
 	s.t.Helper()
+	s.end()
 	if len(s.requests) != want {
 		s.t.Errorf("%d requests were sent, want %d", len(s.requests), want)
 	}
@@ -137,7 +139,8 @@ func TestCommandsAreRepeated(t *testing.T) {
 		t.Errorf("it waited for %v", s.waits)
 	}
 	own := scripted(t, says(200, `{}`))
-	if _, err := own.client.RevokeClaim(t.Context(), "claim_1", "", IdempotencyKey("mine")); err != nil || own.requests[0].Header.Get("Idempotency-Key") != "mine" {
+	_, err = own.client.RevokeClaim(t.Context(), "claim_1", "", IdempotencyKey("mine"))
+	if own.end(); err != nil || own.requests[0].Header.Get("Idempotency-Key") != "mine" {
 		t.Errorf("%v, %v", err, own.requests[0].Header)
 	}
 }
@@ -197,6 +200,7 @@ func TestReadYourWrites(t *testing.T) {
 	_, err[1] = s.client.RevokeClaim(ctx, "claim_1", "")
 	_, err[2] = s.client.WithSession("eyJ2").GetClaim(ctx, "claim_1")
 	_, err[3] = s.client.GetClaim(ctx, "claim_1", AtLeast(44))
+	s.end()
 	if e := errors.Join(err[:]...); e != nil {
 		t.Fatal(e)
 	}
@@ -218,6 +222,7 @@ func TestSignedForAnotherNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.end()
 	for i, want := range []string{"acme", "globex"} {
 		h := s.requests[i].Header
 		if h.Get("Sigilum-Namespace") != want || h.Get("Sigilum-Agent-Key") != s.requests[0].Header.Get("Sigilum-Agent-Key") {
@@ -232,9 +237,6 @@ func TestNoCredentialIsPrinted(t *testing.T) {
 		if text := fmt.Sprintf(format, s.client); strings.Contains(text, "sk_live") || strings.Contains(text, "eyJ1") {
 			t.Errorf("%s prints %s", format, text)
 		}
-	}
-	if text, err := json.Marshal(s.client); err != nil || string(text) != "{}" {
-		t.Errorf("as JSON it is %s, %v", text, err)
 	}
 }
 
@@ -261,6 +263,7 @@ func TestPagesAreIterated(t *testing.T) {
 	if want := "[a<nil> b<nil> c<nil> d FORBIDDEN e]"; fmt.Sprint(got) != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
+	s.end()
 	var queries []string
 	for _, r := range s.requests {
 		queries = append(queries, r.URL.RawQuery)

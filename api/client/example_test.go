@@ -54,12 +54,12 @@ func ExampleCache() {
 	}
 	fmt.Println("ada, revoked:", cache.IsApproved("acme", "ed25519:key-of-ada"))
 	s := cache.Status()
-	fmt.Println("follows by", s.Following, "at position", s.Position)
+	fmt.Println("claims:", s.Claims, "at position", s.Position)
 	// Output:
 	// ada: true
 	// bob: false
 	// ada, revoked: false
-	// follows by stream at position 2
+	// claims: 0 at position 2
 }
 
 // An owner decides; a refusal is an Error with the ledger's code.

@@ -163,14 +163,18 @@ type FeedEvent struct {
 type FeedStream struct {
 	operation string
 	body      io.ReadCloser
-	cancel    context.CancelFunc
+	cancel    context.CancelCauseFunc
 	idle      *time.Timer // ends the stream when it is silent for too long
 	silence   time.Duration
 	lines     *bufio.Scanner
 }
 
-// errNoStream says that what answers is no stream, whatever it is.
-var errNoStream = errors.New("the answer is not a stream of events")
+var (
+	// errNoStream says that what answers is no stream, whatever it is.
+	errNoStream = errors.New("the answer is not a stream of events")
+	errSilent   = errors.New("the stream is silent")
+	errClosed   = errors.New("the stream was closed")
+)
 
 // StreamFeedChanges follows what enters and leaves the approved set after q.Since. The
 // ledger sends a heartbeat every 10 seconds; a stream that is silent for longer than
@@ -183,13 +187,13 @@ func (c *Client) StreamFeedChanges(ctx context.Context, q ChangesQuery, silence 
 	if _, err := c.prepare(&call, options); err != nil {
 		return nil, fmt.Errorf("%s: %w", call.operation, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	s := &FeedStream{operation: call.operation, cancel: cancel, silence: silence}
-	s.idle = time.AfterFunc(max(silence, c.config.Timeout), cancel)
+	s.idle = time.AfterFunc(max(silence, c.config.Timeout), func() { cancel(errSilent) })
 	answer, err := c.send(ctx, &call, nil)
 	if err != nil {
 		s.idle.Stop()
-		cancel()
+		cancel(errClosed)
 		return nil, err
 	}
 	s.body = answer.Body
@@ -220,7 +224,7 @@ func (s *FeedStream) heard() {
 // Close ends the stream, and what Next waits for.
 func (s *FeedStream) Close() error {
 	s.idle.Stop()
-	s.cancel()
+	s.cancel(errClosed)
 	return s.body.Close()
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/claimledger/claimledger/domain"
@@ -249,7 +250,7 @@ func (f *following) refused(err error) bool {
 	switch {
 	case e.Code == domain.CodeResync:
 		f.resync(err)
-	case e.Code == domain.CodeInvalidRequest && len(e.Details) > 0:
+	case e.Code == domain.CodeInvalidRequest && slices.ContainsFunc(e.Details, func(d domain.FieldError) bool { return d.Field == "since" }):
 		// The ledger does not have the position: it is another one, or was set back. What
 		// it told before is worth nothing.
 		f.known.Store(0)

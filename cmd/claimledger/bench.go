@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/claimledger/claimledger/api/commands"
@@ -168,7 +169,7 @@ func (c *benchSettings) config(w *world) bench.Config {
 	config := bench.Config{
 		Program: bench.Program{
 			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"},
-			URL: toldURL, OpenLog: joinLog, Register: registerAll,
+			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll,
 		},
 		Progress: w.stderr, Namespaces: c.Namespaces, Roles: c.Roles,
 	}
@@ -200,6 +201,17 @@ func (c *benchSettings) within(w *world, config *bench.Config, run func() error)
 
 func joinLog(ctx context.Context, dataDir string) (eventstore.Log, func() error, error) {
 	return placeSettings{DataDir: dataDir}.openLog(ctx, false, slog.New(slog.DiscardHandler))
+}
+
+func joinDatabase(ctx context.Context, dataDir string) (*pgx.Conn, error) {
+	url, running, err := pgserver.Running(filepath.Join(dataDir, postgresDir))
+	if err == nil && !running {
+		err = errors.New("the ledger's PostgreSQL does not run")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return pgx.Connect(ctx, url)
 }
 
 // registerAll makes namespaces as owner create does, many with one look at the log.

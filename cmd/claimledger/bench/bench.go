@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/claimledger/claimledger/eventstore"
 )
 
@@ -48,6 +50,8 @@ type Program struct {
 	URL func(dataDir string) string
 	// OpenLog joins the log of the ledger that runs on a data directory.
 	OpenLog func(ctx context.Context, dataDir string) (eventstore.Log, func() error, error)
+	// OpenDatabase joins the database of that ledger.
+	OpenDatabase func(ctx context.Context, dataDir string) (*pgx.Conn, error)
 	// Register makes namespaces, and for each a token to log in with.
 	Register func(ctx context.Context, log eventstore.Log, namespaces []string) (tokens []string, err error)
 }

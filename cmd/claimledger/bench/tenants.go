@@ -64,6 +64,11 @@ func (b *bench) newTenants(ctx context.Context, first, n int, auto func(*tenant)
 	return tenants, err
 }
 
+// approving is a policy that approves claims on the namespace's own service.
+func approving(t *tenant) map[string]any {
+	return map[string]any{"service_ids": []string{t.service}, "cidrs": []string{}}
+}
+
 func newTenant(ctx context.Context, base, namespace, token string, auto func(*tenant) map[string]any) (*tenant, error) {
 	t := &tenant{base: base, namespace: namespace}
 	var login struct {

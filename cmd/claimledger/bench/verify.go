@@ -72,9 +72,7 @@ func verifyWorkload(name string, connections int, wanted float64) workload {
 
 // approveAll makes claims that their namespaces' policies approve at once.
 func (b *bench) approveAll(ctx context.Context) ([]agent, error) {
-	tenants, err := b.newTenants(ctx, oneNamespace+1, min(verifyNamespaces, b.Claims), func(t *tenant) map[string]any {
-		return map[string]any{"service_ids": []string{t.service}, "cidrs": []string{}}
-	})
+	tenants, err := b.newTenants(ctx, oneNamespace+1, min(verifyNamespaces, b.Claims), approving)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ var workloads = []workload{
 	latencyWorkload("submit-latency", 2.5),
 	verifyWorkload("verify-64", 64, 0.7),
 	tailWorkload("submit-tail", 64, 3),
+	streamWorkload("revoke-to-stream", 1000, 5),
+	syncWorkload("feed-sync", 500, 0.5),
 }
 
 // Names are the names of all workloads.
