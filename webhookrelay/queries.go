@@ -82,6 +82,8 @@ var (
 	listUnwarnedSQL string
 	//go:embed queries/warn.sql
 	warnSQL string
+	//go:embed queries/prune.sql
+	pruneSQL string
 	//go:embed queries/ask_disable.sql
 	askDisableSQL string
 )

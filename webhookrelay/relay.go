@@ -46,6 +46,9 @@ type Config struct {
 	// DisableAfter is for how long every attempt has to have failed for a webhook to be
 	// disabled; after half of it, that is said. 0: none is disabled for that.
 	DisableAfter time.Duration
+	// Keep is how long a delivery is kept that was delivered, is dead or was cancelled. 0:
+	// for ever.
+	Keep time.Duration
 	// AllowPrivate is for development: http and private targets.
 	AllowPrivate bool
 	// Version is the product's, for the User-Agent.
@@ -108,7 +111,10 @@ func New(c Config) (*Relay, error) {
 
 	m := newMetrics()
 	d := newDeliverer(c, rand.Text(), m)
-	u := &upkeep{pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal()}
+	u := &upkeep{
+		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
+		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(),
+	}
 	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,

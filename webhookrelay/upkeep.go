@@ -29,6 +29,7 @@ type upkeep struct {
 	disabler Disabler
 	// disableAfter is how long nothing but failures is borne; 0: for ever
 	disableAfter time.Duration
+	keep         time.Duration // 0: for ever
 	clock        func() time.Time
 	logger       *slog.Logger
 	requeued     func() // there may be deliveries due
@@ -78,7 +79,7 @@ func (u *upkeep) step(ctx context.Context) error {
 		}
 	}
 	served, err := u.serveRequests(ctx)
-	errs = append(errs, err)
+	errs = append(errs, err, u.prune(ctx))
 	if len(tasks)+served > 0 {
 		u.requeued()
 	}
