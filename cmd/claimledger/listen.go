@@ -187,6 +187,9 @@ func (l *listener) forward(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
+	if e.Sequence > l.at+1 {
+		fmt.Fprintf(l.world.stderr, "the ledger no longer has the events from %d to %d\n", l.at+1, e.Sequence-1)
+	}
 	pause := firstRetry
 	for n := 1; ; n++ {
 		o := l.sender.Send(ctx, attempt.Request{

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	// ErrGap says that events that did not come cannot be pulled either. They may be there
-	// a moment later. Where they are too old for the ledger to have them, read the claims
-	// as they are now, and set the mark to before the next event that there is.
+	// ErrGap says that events that did not come cannot be pulled either. Where the ledger
+	// has none after them, they may be there a moment later. Where it has, they are too old
+	// for it to have them still, and Config.Lost is what lets the receiver go on.
 	ErrGap = errors.New("webhook: events in between cannot be had")
 	// ErrDiverged says that at the mark's sequence the ledger has another event than the
 	// one that took effect here: the mark is another webhook's, or the ledger has lost what
@@ -25,7 +25,7 @@ var (
 	ErrOtherWebhook = errors.New("webhook: the delivery is for another webhook")
 )
 
-// Config is what a Receiver needs. Logger and Now may be nil.
+// Config is what a Receiver needs. Lost, Logger and Now may be nil.
 type Config[T any] struct {
 	WebhookID string
 	// Secrets are the webhook's: one, and while it is being rotated two.
@@ -37,6 +37,12 @@ type Config[T any] struct {
 	// is delivered again or CatchUp is called. A kind of event that is of no interest is
 	// passed over by returning nil.
 	Apply func(ctx context.Context, tx T, e Event) error
+	// Lost is told, before an event takes effect and in the same transaction, that the ledger
+	// no longer has the events between the one with the sequence number after and this one:
+	// the receiver was away for longer than it keeps them, or is new at an old webhook. Read
+	// the claims as they are now. An error undoes it, and is met again. Where it is nil, the
+	// receiver stops there with ErrGap.
+	Lost func(ctx context.Context, tx T, after uint64, e Event) error
 
 	Logger *slog.Logger     // nil: nothing is logged
 	Now    func() time.Time // nil: the system's clock
@@ -118,7 +124,7 @@ func (r *Receiver[T]) Receive(ctx context.Context, e Event) error {
 	if e.Event == Ping {
 		return nil
 	}
-	at, err := r.take(ctx, e)
+	at, err := r.take(ctx, e, false)
 	if err != nil || at.Sequence >= e.Sequence {
 		return err
 	}
@@ -128,7 +134,7 @@ func (r *Receiver[T]) Receive(ctx context.Context, e Event) error {
 	}
 	defer done()
 	// Who had the turn before may have filled the gap.
-	if at, err = r.take(ctx, e); err != nil {
+	if at, err = r.take(ctx, e, false); err != nil {
 		return err
 	}
 	if at, err = r.fill(ctx, at, e.Sequence); err == nil && at.Sequence < e.Sequence {
@@ -144,7 +150,7 @@ func (r *Receiver[T]) CatchUp(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	at, err := r.take(ctx, Event{}) // which is none, and tells the mark
+	at, err := r.take(ctx, Event{}, false) // which is none, and tells the mark
 	if err == nil {
 		_, err = r.fill(ctx, at, math.MaxUint64)
 	}
@@ -160,17 +166,25 @@ func (r *Receiver[T]) await(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// take has the event that comes after the mark take effect. Any other one changes
-// nothing. It gives the mark as it is then.
-func (r *Receiver[T]) take(ctx context.Context, e Event) (Mark, error) {
+// take has the event that comes after the mark take effect, and of pulled ones the next
+// that there is, where Lost takes care of those before it. Any other one changes nothing.
+// It gives the mark as it is then.
+func (r *Receiver[T]) take(ctx context.Context, e Event, pulled bool) (Mark, error) {
 	var at Mark
 	err := r.c.Store.Update(ctx, r.c.WebhookID, func(tx T, mark Mark) (Mark, error) {
 		at = mark
+		next := mark.Sequence + 1
+		lost := pulled && e.Sequence > next && r.c.Lost != nil
 		switch {
 		case e.Sequence == mark.Sequence && e.ID != mark.EventID && e.ID != "":
 			return mark, fmt.Errorf("%w: %s and not %s at %d", ErrDiverged, e.ID, mark.EventID, mark.Sequence)
-		case e.Sequence != mark.Sequence+1:
+		case e.Sequence != next && !lost:
 			return mark, nil
+		}
+		if lost {
+			if err := r.c.Lost(ctx, tx, mark.Sequence, e); err != nil {
+				return mark, fmt.Errorf("events from %d to %d, which are lost: %w", next, e.Sequence-1, err)
+			}
 		}
 		if err := r.c.Apply(ctx, tx, e); err != nil {
 			return mark, fmt.Errorf("event %s, sequence %d: %w", e.ID, e.Sequence, err)
@@ -201,7 +215,7 @@ func (r *Receiver[T]) fill(ctx context.Context, at Mark, until uint64) (Mark, er
 			if err != nil {
 				return at, err
 			}
-			if at, err = r.take(ctx, e); err != nil {
+			if at, err = r.take(ctx, e, true); err != nil {
 				return at, err
 			}
 			if at.Sequence < e.Sequence {

@@ -220,6 +220,41 @@ func TestTroubleIsNotAcknowledged(t *testing.T) {
 	}
 }
 
+// What the ledger keeps no longer is made up for once, in the transaction of what comes
+// after it.
+func TestWhatIsLost(t *testing.T) {
+	d, l := &database{}, &ledger{from: 4, n: 6, page: 2}
+	var trouble error
+	r := receiver(t, d, l, func(c *webhook.Config[*[]string]) {
+		c.Lost = func(_ context.Context, tx *[]string, after uint64, e webhook.Event) error {
+			*tx = append(*tx, fmt.Sprintf("%d..%d", after, e.Sequence))
+			return trouble
+		}
+	})
+	trouble = errTrouble
+	if err := r.CatchUp(t.Context()); !errors.Is(err, errTrouble) || d.had() != "" {
+		t.Errorf("catching up: %v, had %s", err, d.had())
+	}
+	trouble = nil
+	d.fail = func() (bool, bool) { return len(d.effects) == 0, false }
+	if status := post(t, r, 6); status != http.StatusServiceUnavailable || d.had() != "" {
+		t.Errorf("a commit that fails: %d, had %s", status, d.had())
+	}
+	d.fail = nil
+	const want = "0..4 evt_4 evt_5 evt_6"
+	if status := post(t, r, 6); status != http.StatusNoContent || d.had() != want {
+		t.Errorf("answered %d, had %s", status, d.had())
+	}
+	l.grow(9)
+	if err := r.CatchUp(t.Context()); err != nil || d.had() != want+" evt_7 evt_8 evt_9" {
+		t.Errorf("catching up: %v, had %s", err, d.had())
+	}
+	// What is only late is not lost.
+	if status := post(t, r, 11); status != http.StatusServiceUnavailable || d.had() != want+" evt_7 evt_8 evt_9" {
+		t.Errorf("a source that is behind: %d, had %s", status, d.had())
+	}
+}
+
 // A ledger that gives a sequence to another event than before has lost what it told.
 func TestADivergedLedger(t *testing.T) {
 	d, l := &database{mark: webhook.Mark{Sequence: 3, EventID: "evt_of_old"}}, &ledger{n: 5, page: 10}
