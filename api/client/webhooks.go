@@ -19,9 +19,10 @@ type Webhook struct {
 	Secret          string     `json:"secret,omitempty"`
 	Description     string     `json:"description"`
 	Active          bool       `json:"active"`
-	FailureCount    int        `json:"failure_count"` // in a row
+	FailureCount    int        `json:"failure_count"` // of attempts, ever
 	LastTriggeredAt *time.Time `json:"last_triggered_at"`
 	LastFailureAt   *time.Time `json:"last_failure_at"`
+	FailingSince    *time.Time `json:"failing_since"` // nil: its last attempt did not fail
 	CreatedAt       time.Time  `json:"created_at"`
 }
 
