@@ -38,8 +38,9 @@ type Stream struct {
 	config jetstream.StreamConfig // that the stream must have
 	logger *slog.Logger
 
-	profiles *Profiles
-	usage    *Usage
+	profiles  *Profiles
+	usage     *Usage
+	snapshots *Snapshots
 }
 
 var _ Log = (*Stream)(nil)
@@ -62,6 +63,7 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	s := &Stream{
 		nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas),
 		steps: make(chan struct{}, maxSteps), recent: newRecent(), logger: logger,
+		snapshots: &Snapshots{js: js},
 	}
 	s.group = newGroup(paceOf(replicas), s.send)
 	var streams []jetstream.Stream
