@@ -166,8 +166,8 @@ func (q *question) judge(v domain.Verdict, version uint64, now time.Time) {
 
 // sameClaims reports whether two states know the same.
 func sameClaims(a, b *domain.Claims) bool {
-	one, err := a.Snapshot()
-	two, errTwo := b.Snapshot()
+	one, err := a.Snapshot().Encode()
+	two, errTwo := b.Snapshot().Encode()
 	return err == nil && errTwo == nil && bytes.Equal(one, two)
 }
 
