@@ -122,6 +122,22 @@ func NewClaims(namespace string) *Claims {
 // Version is the version of the last commit applied.
 func (s *Claims) Version() uint64 { return s.version }
 
+// Len is how many claims there are in it, of all that were ever submitted.
+func (s *Claims) Len() int { return len(s.all) }
+
+// About what it takes to hold something in memory, in bytes.
+const (
+	claimSize    = 500
+	sightingSize = 150
+	answerSize   = 500
+)
+
+// Size is about how many bytes the state takes in memory.
+func (s *Claims) Size() int64 {
+	seen := len(s.nonces.order) + len(s.signatureNonces.order) + len(s.answers.order)
+	return int64(len(s.all))*claimSize + int64(seen)*sightingSize + int64(len(s.answers.told))*answerSize
+}
+
 // Apply brings the state to just after the commit. A commit that could not have
 // been decided on this state (a gap, a transition outside the diagram, a second
 // active claim for one service and key, a limit exceeded, time going backwards, while

@@ -90,14 +90,18 @@ type tester struct {
 }
 
 // newTester makes an executor on a log; it runs until the test ends.
-func newTester(t *testing.T, log eventstore.Log) *tester {
+func newTester(t *testing.T, log eventstore.Log, change ...func(*Config)) *tester {
 	t.Helper()
 	x := &tester{t: t, stopped: make(chan error, 1)}
-	x.Executor = NewExecutor(Config{
+	config := Config{
 		Log: log, Limits: domain.DefaultOwnerLimits(), NewID: newID, Logger: logtest.Logger(t),
 		Metrics: NewMetrics(prometheus.NewRegistry()),
 		Now:     func() time.Time { return time.Now().Add(time.Duration(x.ahead.Load())) },
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	x.Executor = NewExecutor(config)
 	if err := x.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
