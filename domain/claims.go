@@ -127,7 +127,7 @@ func (s *Claims) Len() int { return len(s.all) }
 
 // About what it takes to hold something in memory, in bytes.
 const (
-	claimSize    = 500
+	claimSize    = 600
 	sightingSize = 150
 	answerSize   = 500
 )

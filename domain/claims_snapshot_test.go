@@ -142,3 +142,36 @@ func BenchmarkSnapshotOfClaims(b *testing.B) {
 		}
 	})
 }
+
+// A snapshot taken anywhere, and the commits after it, give what all commits give.
+func TestClaimsFromEveryCut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &claimsMachine{claimsHistory: newClaimsHistory(t)}
+		t.Repeat(map[string]func(*rapid.T){
+			"submit":  m.submit,
+			"approve": m.approve,
+			"reject":  func(t *rapid.T) { m.step(t, Reject{ClaimID: m.claim(t)}) },
+			"revoke":  func(t *rapid.T) { m.step(t, Revoke{ClaimID: m.claim(t)}) },
+			"sweep":   func(t *rapid.T) { m.step(t, ExpireOverdue{}) },
+			"wait":    func(t *rapid.T) { m.after(someWait.Draw(t, "wait")) },
+		})
+		before := NewClaims("acme")
+		for i := range m.stored {
+			raw, err := before.Snapshot().Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			from, err := RestoreClaims("acme", raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, stored := range m.stored[i:] {
+				applyStored(t, from.Apply, stored)
+			}
+			if got, want := contentOf(from), contentOf(m.live); !reflect.DeepEqual(got, want) {
+				t.Fatalf("from version %d on\n%+v\nnot\n%+v", i, got, want)
+			}
+			applyStored(t, before.Apply, m.stored[i])
+		}
+	})
+}

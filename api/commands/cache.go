@@ -13,7 +13,7 @@ import (
 
 const (
 	// DefaultClaimsMemory is how many bytes the claims in memory may take unless the
-	// operator says otherwise: those of half a million claims, on a machine with one or
+	// operator says otherwise: those of some 350,000 claims, on a machine with one or
 	// two GB.
 	DefaultClaimsMemory = 256 << 20
 	// boundarySize is about what one takes beside its state.
