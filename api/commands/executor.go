@@ -56,6 +56,9 @@ type Executor struct {
 	saver     *saver
 	keys      *usedKeys
 
+	directoryNew    atomic.Uint64 // commits of registries that its snapshot does not have
+	directoryQueued atomic.Bool   // to be saved
+
 	position  atomic.Uint64 // followed up to here
 	confirmed atomic.Int64  // Unix nanoseconds of the last contact with the log's end
 	refusedAt atomic.Int64  // Unix nanoseconds of an append that failed since the last success; 0: none
@@ -78,12 +81,13 @@ func (x *Executor) Directory() *Directory { return x.directory }
 
 // Load reads the directory; commands and queries may start when it returns.
 func (x *Executor) Load(ctx context.Context) error {
-	last, err := x.directory.load(ctx)
+	last, err := x.loadDirectory(ctx)
 	if err != nil {
 		return logError(err)
 	}
 	x.advance(last)
 	x.confirm()
+	x.offerDirectory()
 	return nil
 }
 

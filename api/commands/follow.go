@@ -40,6 +40,7 @@ func (x *Executor) follow(ctx context.Context) error {
 			if err := x.directory.follow(r); err != nil {
 				return err
 			}
+			x.registryGrown()
 		case domain.KindClaims:
 			x.keys.note(r.Commit)
 			x.followClaims(r)

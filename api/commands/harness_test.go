@@ -24,11 +24,12 @@ const patience = 20 * time.Second
 // of an operation. A hook that is nil is no trouble.
 type troubled struct {
 	eventstore.Log
-	append func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error) // in a goroutine
-	read   func(b domain.Boundary, r eventstore.Record) error                                // for each record
-	tail   func()
-	last   func() error
-	follow func(eventstore.Record) // for each record
+	append  func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error) // in a goroutine
+	read    func(b domain.Boundary, r eventstore.Record) error                                // for each record
+	readAll func(eventstore.Record)                                                           // for each record
+	tail    func()
+	last    func() error
+	follow  func(eventstore.Record) // for each record
 }
 
 func (l *troubled) Begin(ctx context.Context, after eventstore.Head, c *domain.Commit) *eventstore.Pending {
@@ -67,6 +68,15 @@ func (l *troubled) Read(ctx context.Context, b domain.Boundary, after uint64, f 
 			if err := l.read(b, r); err != nil {
 				return err
 			}
+		}
+		return f(r)
+	})
+}
+
+func (l *troubled) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f func(eventstore.Record) error) error {
+	return l.Log.ReadAll(ctx, kind, after, func(r eventstore.Record) error {
+		if l.readAll != nil {
+			l.readAll(r)
 		}
 		return f(r)
 	})

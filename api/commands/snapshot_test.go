@@ -99,10 +99,9 @@ func TestLoadFromASnapshot(t *testing.T) {
 	keptAt(t, kept, "acme", 2*testEvery)
 }
 
-// mangled changes what is kept of acme's claims.
-func mangled(t *testing.T, kept *eventstore.MemorySnapshots, change func(*snapshot)) {
+// mangled changes what is kept under a name.
+func mangled(t *testing.T, kept *eventstore.MemorySnapshots, name string, change func(*snapshot)) {
 	t.Helper()
-	name := domain.ClaimsOf("acme").String()
 	contents, err := kept.Load(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +161,7 @@ func TestSnapshotsThatAreNotTrusted(t *testing.T) {
 				other.submit("acme")
 				want = other.stateOf("acme")
 			}
-			mangled(t, kept, change)
+			mangled(t, kept, domain.ClaimsOf("acme").String(), change)
 			x, read := withSnapshots(t, memory, kept)
 			if !bytes.Equal(x.stateOf("acme"), want) || read.Load() < testEvery {
 				t.Errorf("it was taken; %d commits were read", read.Load())
@@ -228,7 +227,7 @@ func TestASnapshotThatTheLogDoesNotGoOnFrom(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	mangled(t, kept, func(s *snapshot) {
+	mangled(t, kept, domain.ClaimsOf("acme").String(), func(s *snapshot) {
 		raw, err := lying.Snapshot().Encode()
 		if err != nil {
 			t.Fatal(err)
