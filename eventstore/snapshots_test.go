@@ -29,22 +29,10 @@ func TestSnapshotsOnEmbedded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
 		return &logtest.SnapshotsHarness{
 			Snapshots: log.Snapshots(), Another: another.Snapshots(),
-			Drop: func(t *testing.T) {
-				if err := js.DeleteObjectStore(t.Context(), "snapshots"); err != nil {
-					t.Fatal(err)
-				}
-			},
-			Make: func(t *testing.T) {
-				if err := eventstore.Create(t.Context(), nc, 1); err != nil {
-					t.Fatal(err)
-				}
-			},
+			Drop: func(t *testing.T) { logtest.DropSnapshots(t, server) },
+			Make: func(t *testing.T) { logtest.MakeSnapshots(t, server) },
 		}
 	})
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/claimledger/claimledger/eventstore"
 )
 
@@ -40,6 +42,34 @@ func RunSnapshots(t *testing.T, open func(*testing.T) *SnapshotsHarness) {
 		{"dropped", testSnapshotsDropped},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
+	}
+}
+
+// DropSnapshots deletes the bucket of the snapshots, as an operator may at any time.
+func DropSnapshots(t *testing.T, server *eventstore.Embedded) {
+	t.Helper()
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = js.DeleteObjectStore(deadline(t), "snapshots")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// MakeSnapshots makes it again.
+func MakeSnapshots(t *testing.T, server *eventstore.Embedded) {
+	t.Helper()
+	nc, err := server.Connect()
+	if err == nil {
+		err = eventstore.Create(deadline(t), nc, 1)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
