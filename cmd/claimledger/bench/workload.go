@@ -28,6 +28,8 @@ var workloads = []workload{
 	latencyWorkload("submit-latency", 2.5),
 	verifyWorkload("verify-64", 64, 0.7),
 	tailWorkload("submit-tail", 64, 3),
+	largeWorkload("submit-large", 64, 0.9),
+	coldWorkload("load-large", 0.5),
 }
 
 // Names are the names of all workloads.
