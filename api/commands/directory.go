@@ -193,7 +193,12 @@ func (d *Directory) Active(namespace string) (active bool) {
 // load reads all registries' commits after a position, and gives the position up to which
 // it is complete then, and how many there were.
 func (d *Directory) load(ctx context.Context, after uint64) (last uint64, read int, err error) {
-	if last, err = d.log.Last(ctx); err != nil {
+	if last, err = d.log.Last(ctx); err != nil || last == 0 {
+		return 0, 0, err
+	}
+	// What is read may end before it, and what follows begins behind it: that it is lost
+	// meanwhile, and its position another's, shows when it is known.
+	if _, err = d.log.At(ctx, last); err != nil {
 		return 0, 0, err
 	}
 	err = d.log.ReadAll(ctx, domain.KindRegistry, after, func(r eventstore.Record) error {
