@@ -53,6 +53,10 @@ func renderEvent(e projections.HistoryEvent) historyEvent {
 	}
 }
 
+// HistoryLine is an event as a line of a history in NDJSON has it, for who shows the log
+// without the API.
+func HistoryLine(e projections.HistoryEvent) any { return renderEvent(e) }
+
 // historyPagination tells how to go on: Next is for after, Previous for before, and
 // where one is not there, neither is the page.
 type historyPagination struct {

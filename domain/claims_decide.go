@@ -188,7 +188,7 @@ func (d *claimDecider) submit(cmd Submit) (ClaimDecision, error) {
 	}
 	answer := ClaimAnswer{ClaimID: cmd.ClaimID, Service: cmd.Service, Created: true}
 
-	if d.terms.Policy.approves(cmd.ServiceID, cmd.AgentIP) && d.limitReached(cmd.ServiceID, cmd.PublicKey) == nil {
+	if d.terms.Policy.Approves(cmd.ServiceID, cmd.AgentIP) && d.limitReached(cmd.ServiceID, cmd.PublicKey) == nil {
 		answer.Status, answer.Message = StatusApproved, "Approved by the namespace's policy."
 		return d.decide(answer, submitted, ClaimApproved{ClaimID: cmd.ClaimID, AutoApproved: true})
 	}

@@ -141,7 +141,7 @@ func FuzzAutoApprove(f *testing.F) {
 		if p.Validate() != nil {
 			return
 		}
-		if p.approves("other", ip) {
+		if p.Approves("other", ip) {
 			t.Fatal("an address alone approves")
 		}
 		stored, err := json.Marshal(NewEvent("01J", 0, PolicyChanged{p}))
@@ -155,7 +155,7 @@ func FuzzAutoApprove(f *testing.F) {
 		if until := p.pendingUntil(start); until != nil && !until.After(start) {
 			t.Fatalf("%d hours end at %v", hours, until)
 		}
-		if !p.approves("svc", ip) {
+		if !p.Approves("svc", ip) {
 			return
 		}
 		prefix, addr := netip.MustParsePrefix(cidr), netip.MustParseAddr(ip).WithZone("")

@@ -123,6 +123,10 @@ func (h *claimsHistory) when(cmd ClaimCommand) (ClaimDecision, error) {
 		h.t.Fatalf("%T was refused and gave %+v", cmd, d)
 	}
 	if len(d.Payloads) > 0 {
+		doubted := NewCommit("01J", h.boundary, h.now, Actor{Kind: ActorClock}, h.ref, h.terms.Basis(), d.Payloads)
+		if err := h.live.Recheck(doubted, h.terms.Policy); err != nil {
+			h.t.Fatalf("what was decided is taken for what was not: %v", err)
+		}
 		h.mustRecord(answered(h.ref, d.Answer), h.terms.Basis(), d.Payloads)
 	}
 	return d, err

@@ -47,10 +47,9 @@ func (h LogHead) text() []byte {
 // shows. Whose key that is it cannot tell: compare KeyID with one that was learned in
 // another way.
 func (h LogHead) Verify() error {
-	encoded, ok := strings.CutPrefix(h.PublicKey, publicKeyPrefix)
-	public, err := base64.StdEncoding.Strict().DecodeString(encoded)
+	public, ok := parsePublicKey(h.PublicKey)
 	switch {
-	case !ok || err != nil || len(public) != ed25519.PublicKeySize:
+	case !ok:
 		return fmt.Errorf("the log head at position %d shows no Ed25519 key", h.Position)
 	case h.KeyID != headKeyID(public):
 		return fmt.Errorf("the log head at position %d shows another key than that with the id %s", h.Position, h.KeyID)
@@ -60,10 +59,39 @@ func (h LogHead) Verify() error {
 	return nil
 }
 
+// parsePublicKey reads a key that is written in the one way that it is shown in: base64
+// has others, such as with line breaks in it.
+func parsePublicKey(shown string) (public ed25519.PublicKey, ok bool) {
+	encoded, _ := strings.CutPrefix(shown, publicKeyPrefix)
+	public, err := base64.StdEncoding.DecodeString(encoded)
+	return public, err == nil && len(public) == ed25519.PublicKeySize && showPublicKey(public) == shown
+}
+
+func showPublicKey(public ed25519.PublicKey) string {
+	return publicKeyPrefix + base64.StdEncoding.EncodeToString(public)
+}
+
+// ParseHeadKeyID reads what an auditor was told of a key that signs heads: its id, or the
+// key as heads show it.
+func ParseHeadKeyID(told string) (id string, err error) {
+	if public, ok := parsePublicKey(told); ok {
+		return headKeyID(public), nil
+	}
+	var hash Hash
+	digits, ok := strings.CutPrefix(told, keyIDPrefix)
+	if err := hash.UnmarshalText([]byte(digits)); !ok || err != nil || keyIDPrefix+hash.String() != told {
+		return "", fmt.Errorf("%q is neither the id of a key (ed25519- and 64 hex digits, in lower case) nor a key (ed25519: and base64)", told)
+	}
+	return told, nil
+}
+
+// keyIDPrefix says what kind of key the hash after it is of.
+const keyIDPrefix = "ed25519-"
+
 // headKeyID is a whole hash, so that knowing the id is as good as knowing the key.
 func headKeyID(public ed25519.PublicKey) string {
 	sum := sha256.Sum256(public)
-	return "ed25519-" + hex.EncodeToString(sum[:])
+	return keyIDPrefix + hex.EncodeToString(sum[:])
 }
 
 // HeadKey signs heads of the log.
@@ -82,7 +110,7 @@ func NewHeadKey(secret []byte) (*HeadKey, error) {
 	}
 	private := ed25519.NewKeyFromSeed(secret)
 	public := private.Public().(ed25519.PublicKey)
-	return &HeadKey{private, headKeyID(public), publicKeyPrefix + base64.StdEncoding.EncodeToString(public)}, nil
+	return &HeadKey{private, headKeyID(public), showPublicKey(public)}, nil
 }
 
 // ID is the id of the key in the heads that it signs.

@@ -63,6 +63,7 @@ func TestLogHeadShowsEveryChange(t *testing.T) {
 		"not base64":       func(h *LogHead) { h.PublicKey = "ed25519:?" },
 		"key of no kind":   func(h *LogHead) { h.PublicKey = strings.TrimPrefix(h.PublicKey, publicKeyPrefix) },
 		"other base64":     func(h *LogHead) { h.PublicKey = strings.TrimRight(h.PublicKey, "=") },
+		"a line in it":     func(h *LogHead) { h.PublicKey = h.PublicKey[:12] + "\n" + h.PublicKey[12:] },
 		"a line in the id": func(h *LogHead) { h.KeyID += "\nx" },
 	} {
 		head := headKey(t, 1).Sign(someChain(), time.Unix(1, 0))
@@ -79,5 +80,20 @@ func TestHeadKey(t *testing.T) {
 	}
 	if a, b := headKey(t, 1), headKey(t, 1); a.ID() != b.ID() || a.ID() == headKey(t, 2).ID() {
 		t.Error("the id does not name the key")
+	}
+}
+
+// An auditor may be told the key or its id, and either in one way.
+func TestParseHeadKeyID(t *testing.T) {
+	head := headKey(t, 1).Sign(someChain(), time.Unix(1, 0))
+	for _, told := range []string{head.KeyID, head.PublicKey} {
+		if id, err := ParseHeadKeyID(told); err != nil || id != head.KeyID {
+			t.Errorf("%s: %q, %v", told, id, err)
+		}
+	}
+	for _, told := range []string{"", "ed25519-", "ed25519:", head.KeyID[1:], head.KeyID + "0", strings.ToUpper(head.KeyID), head.PublicKey + "\n", "ed25519:AAAA"} {
+		if id, err := ParseHeadKeyID(told); err == nil {
+			t.Errorf("%q is taken for %q", told, id)
+		}
 	}
 }

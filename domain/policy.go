@@ -92,9 +92,9 @@ func (p Policy) Validate() error {
 	return v.Err()
 }
 
-// approves reports whether the policy alone approves a claim on the service by an
+// Approves reports whether the policy alone approves a claim on the service by an
 // agent at that address.
-func (p Policy) approves(serviceID, agentIP string) bool {
+func (p Policy) Approves(serviceID, agentIP string) bool {
 	if !slices.Contains(p.AutoApprove.ServiceIDs, serviceID) {
 		return false
 	}

@@ -48,12 +48,12 @@ func TestAutoApproveRule(t *testing.T) {
 	} {
 		p := DefaultPolicy()
 		p.AutoApprove = AutoApprove{ServiceIDs: []string{"svc-0", listed}, CIDRs: c.cidrs}
-		if got := p.approves(c.service, c.ip); got != c.want {
+		if got := p.Approves(c.service, c.ip); got != c.want {
 			t.Errorf("%v, service %s, address %s: %t", c.cidrs, c.service, c.ip, got)
 		}
 	}
 	none := DefaultPolicy()
-	if none.AutoApprove.CIDRs = []string{"0.0.0.0/0"}; none.approves(listed, "203.0.113.7") {
+	if none.AutoApprove.CIDRs = []string{"0.0.0.0/0"}; none.Approves(listed, "203.0.113.7") {
 		t.Error("a range without a service approves")
 	}
 }

@@ -48,6 +48,10 @@ type LogHeads interface {
 	// telling; any other means that what stands there is no head.
 	Last(ctx context.Context) (StoredHead, error)
 
+	// At is the head with a sequence, from 1 to that of the last. The errors are those
+	// of Last, and ErrNoHead where there is none with it.
+	At(ctx context.Context, sequence uint64) (StoredHead, error)
+
 	// Append publishes a head directly after another, durably. Where that is not the
 	// last any more, nothing is published and the error is ErrHeadMoved. It refuses
 	// what would go back in position, or say something else of the same one. The
@@ -58,6 +62,33 @@ type LogHeads interface {
 
 // ErrHeadMoved means that someone else published a head meanwhile.
 var ErrHeadMoved = errors.New("another head was published meanwhile")
+
+// ErrNoHead means that there is no head with a sequence.
+var ErrNoHead = errors.New("no head of the log with this sequence")
+
+// HeadsAround finds, among the heads in the order of their publication, the last of a
+// position up to the one that is given, and the first of a later one. The zero StoredHead
+// stands for none.
+func HeadsAround(ctx context.Context, heads LogHeads, position uint64) (upTo, after StoredHead, err error) {
+	last, err := heads.Last(ctx)
+	if err != nil || last.Position <= position {
+		return last, StoredHead{}, err
+	}
+	// Between the two, positions never go back.
+	after = last
+	for upTo.Sequence+1 < after.Sequence {
+		middle, err := heads.At(ctx, upTo.Sequence+(after.Sequence-upTo.Sequence)/2)
+		switch {
+		case err != nil:
+			return StoredHead{}, StoredHead{}, err
+		case middle.Position <= position:
+			upTo = middle
+		default:
+			after = middle
+		}
+	}
+	return upTo, after, nil
+}
 
 // encodeHead gives the bytes to store for a head that may stand after another.
 func encodeHead(after StoredHead, head domain.LogHead) ([]byte, error) {
@@ -79,13 +110,28 @@ var _ LogHeads = streamHeads{}
 func (s *Stream) Heads() LogHeads { return streamHeads{s} }
 
 func (h streamHeads) Last(ctx context.Context) (StoredHead, error) {
+	head, err := h.get(ctx, getRequest{LastFor: headsSubject})
+	if errors.Is(err, ErrNoHead) {
+		return StoredHead{}, nil
+	}
+	return head, err
+}
+
+func (h streamHeads) At(ctx context.Context, sequence uint64) (StoredHead, error) {
+	if sequence == 0 {
+		return StoredHead{}, ErrNoHead // to the server it would be no sequence at all
+	}
+	return h.get(ctx, getRequest{Seq: sequence})
+}
+
+func (h streamHeads) get(ctx context.Context, req getRequest) (StoredHead, error) {
 	var msg storedMessage
 	err := h.s.link.retry(ctx, func(ctx context.Context) (err error) {
-		msg, err = h.s.requestFrom(ctx, HeadsStreamName, getRequest{LastFor: headsSubject})
+		msg, err = h.s.requestFrom(ctx, HeadsStreamName, req)
 		return err
 	})
 	if errors.Is(err, ErrNoCommit) {
-		return StoredHead{}, nil
+		return StoredHead{}, ErrNoHead
 	}
 	if err != nil {
 		return StoredHead{}, unavailable(err)
@@ -131,8 +177,8 @@ func (h streamHeads) Append(ctx context.Context, after StoredHead, head domain.L
 // MemoryHeads keeps the same contract without a server. It is for simulations and
 // tests.
 type MemoryHeads struct {
-	mu   sync.Mutex
-	last StoredHead
+	mu  sync.Mutex
+	all []StoredHead // the one with sequence n is all[n-1]
 }
 
 var _ LogHeads = (*MemoryHeads)(nil)
@@ -141,7 +187,24 @@ var _ LogHeads = (*MemoryHeads)(nil)
 func (m *MemoryHeads) Last(context.Context) (StoredHead, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.last, nil
+	return m.last(), nil
+}
+
+func (m *MemoryHeads) last() StoredHead {
+	if len(m.all) == 0 {
+		return StoredHead{}
+	}
+	return m.all[len(m.all)-1]
+}
+
+// At is the head with a sequence.
+func (m *MemoryHeads) At(_ context.Context, sequence uint64) (StoredHead, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if sequence == 0 || sequence > uint64(len(m.all)) {
+		return StoredHead{}, ErrNoHead
+	}
+	return m.all[sequence-1], nil
 }
 
 // Append publishes a head, unless ctx has ended or another was published.
@@ -154,9 +217,10 @@ func (m *MemoryHeads) Append(ctx context.Context, after StoredHead, head domain.
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if after.Sequence != m.last.Sequence {
+	if after.Sequence != m.last().Sequence {
 		return StoredHead{}, ErrHeadMoved
 	}
-	m.last = StoredHead{after.Sequence + 1, head}
-	return m.last, nil
+	stored := StoredHead{after.Sequence + 1, head}
+	m.all = append(m.all, stored)
+	return stored, nil
 }

@@ -115,17 +115,11 @@ func (s *Scrubber) Run(ctx context.Context, logger *slog.Logger) {
 // hash of the one before it, times that do not go back. The zero Chain is not for use.
 type Chain struct {
 	position uint64
-	heads    map[domain.Boundary]chainHead
-}
-
-type chainHead struct {
-	version uint64
-	hash    domain.Hash
-	time    time.Time
+	tips     map[domain.Boundary]domain.Tip
 }
 
 // NewChain makes a chain that expects the first commit.
-func NewChain() *Chain { return &Chain{heads: map[domain.Boundary]chainHead{}} }
+func NewChain() *Chain { return &Chain{tips: map[domain.Boundary]domain.Tip{}} }
 
 // Position is that of the last commit that was added.
 func (c *Chain) Position() uint64 { return c.position }
@@ -133,21 +127,14 @@ func (c *Chain) Position() uint64 { return c.position }
 // Add takes the next commit. The error is a *BrokenError that says what is wrong with
 // it; then nothing behind it can be checked.
 func (c *Chain) Add(r Record) error {
+	if r.Position != c.position+1 {
+		return &BrokenError{r.Position, fmt.Sprintf("it follows position %d", c.position)}
+	}
 	b := r.Commit.Boundary()
-	head := c.heads[b]
-	broken := func(format string, args ...any) error {
-		return &BrokenError{r.Position, fmt.Sprintf(format, args...)}
+	tip, err := c.tips[b].Then(r.Commit, r.Hash)
+	if err != nil {
+		return &BrokenError{r.Position, err.Error()}
 	}
-	switch {
-	case r.Position != c.position+1:
-		return broken("it follows position %d", c.position)
-	case r.Commit.Version != head.version+1:
-		return broken("version %d of %s follows version %d", r.Commit.Version, b, head.version)
-	case r.Commit.Prev != head.hash:
-		return broken("version %d of %s does not follow what stands before it (it names the hash %s, not %s)", r.Commit.Version, b, r.Commit.Prev, head.hash)
-	case r.Commit.Time.Before(head.time):
-		return broken("version %d of %s was made before the version that it follows", r.Commit.Version, b)
-	}
-	c.position, c.heads[b] = r.Position, chainHead{r.Commit.Version, r.Hash, r.Commit.Time}
+	c.position, c.tips[b] = r.Position, tip
 	return nil
 }

@@ -22,42 +22,31 @@ var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret"
 // before events of old schema versions are brought up to the current one.
 type storedEvents struct {
 	Events []struct {
-		Type    string          `json:"type"`
-		Version int             `json:"version"`
-		Data    json.RawMessage `json:"data"`
+		Type    domain.EventType `json:"type"`
+		Version int              `json:"version"`
+		Data    json.RawMessage  `json:"data"`
 	} `json:"events"`
 }
 
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
 	var rows [][]any
 	for _, rec := range records {
-		c := rec.Commit
-		var stored storedEvents
-		if err := json.Unmarshal(rec.Stored, &stored); err != nil {
+		events, err := EventsOf(rec)
+		if err != nil {
 			return err
 		}
-		if len(stored.Events) != len(c.Events) {
-			return fmt.Errorf("%d events were recorded and %d read", len(stored.Events), len(c.Events))
-		}
-		for i, e := range stored.Events {
-			data := e.Data
-			if c.Kind != domain.KindClaims {
-				var err error
-				if data, err = withoutSecrets(data); err != nil {
-					return fmt.Errorf("%s: %w", c.Events[i].ID, err)
-				}
-			}
+		for i, e := range events {
 			var claimID *string
-			if id := domain.ClaimOf(c.Events[i].Payload); id != "" {
-				claimID = &id
+			if e.ClaimID != "" {
+				claimID = &e.ClaimID
 			}
 			var service *string
-			if p, ok := c.Events[i].Payload.(domain.ClaimSubmitted); ok {
+			if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
 				service = &p.Service
 			}
 			rows = append(rows, []any{
-				rec.Position, i, c.Events[i].ID, e.Type, e.Version, c.Namespace, string(c.Kind), claimID, service,
-				string(c.Actor.Kind), c.Actor.ID, c.Actor.Agent, c.Time, c.ID, c.Version, c.Prev[:], rec.Hash[:], string(data),
+				e.Position, e.Index, e.EventID, string(e.Type), e.SchemaVersion, e.Namespace, string(e.Kind), claimID, service,
+				string(e.Actor.Kind), e.Actor.ID, e.Actor.Agent, e.Time, e.CommitID, e.CommitVersion, e.Prev[:], e.Hash[:], string(e.Data),
 			})
 		}
 	}
@@ -65,6 +54,34 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 		return err
 	}
 	return t.flush(ctx)
+}
+
+// EventsOf are the events of a commit as the history has them, straight from the log.
+func EventsOf(rec eventstore.Record) ([]HistoryEvent, error) {
+	c := rec.Commit
+	var stored storedEvents
+	if err := json.Unmarshal(rec.Stored, &stored); err != nil {
+		return nil, err
+	}
+	if len(stored.Events) != len(c.Events) {
+		return nil, fmt.Errorf("%d events were recorded and %d read", len(stored.Events), len(c.Events))
+	}
+	events := make([]HistoryEvent, len(c.Events))
+	for i, e := range stored.Events {
+		data := e.Data
+		if c.Kind != domain.KindClaims {
+			var err error
+			if data, err = withoutSecrets(data); err != nil {
+				return nil, fmt.Errorf("%s: %w", c.Events[i].ID, err)
+			}
+		}
+		events[i] = HistoryEvent{
+			Position: rec.Position, Index: i, EventID: c.Events[i].ID, Type: e.Type, SchemaVersion: e.Version,
+			Namespace: c.Namespace, Kind: c.Kind, ClaimID: domain.ClaimOf(c.Events[i].Payload), Actor: c.Actor, Time: c.Time,
+			CommitID: c.ID, CommitVersion: c.Version, Prev: c.Prev, Hash: rec.Hash, Data: data,
+		}
+	}
+	return events, nil
 }
 
 func withoutSecrets(data json.RawMessage) (json.RawMessage, error) {

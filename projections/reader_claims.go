@@ -2,6 +2,8 @@ package projections
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"time"
@@ -53,6 +55,7 @@ var (
 	claimsListSQL = statement("claims/list.sql")
 	claimCountSQL = statement("claims/count.sql")
 	claimsDueSQL  = statement("claims/due.sql")
+	claimSetsSQL  = statement("claims/sets.sql")
 )
 
 // Claim finds a claim by its id.
@@ -116,6 +119,44 @@ func scanClaim(row pgx.CollectableRow) (Claim, error) {
 		*t = utc(*t)
 	}
 	return c, err
+}
+
+// ClaimState names the claims of a namespace that are in one state.
+type ClaimState struct {
+	Namespace string
+	Status    domain.Status
+}
+
+// ClaimSet tells one set of claims from another without naming them.
+type ClaimSet struct {
+	Claims int
+	Mix    int64
+}
+
+// Add adds a claim.
+func (s ClaimSet) Add(id string) ClaimSet {
+	sum := sha256.Sum256([]byte(id))
+	return ClaimSet{s.Claims + 1, s.Mix ^ int64(binary.BigEndian.Uint64(sum[:]))}
+}
+
+// ClaimSets are the claims in each state, of all namespaces, without the states that none
+// is in. It looks at every claim.
+func (r *Reader) ClaimSets(ctx context.Context) (map[ClaimState]ClaimSet, At, error) {
+	sets := map[ClaimState]ClaimSet{}
+	at, err := r.read(ctx, ClaimsModel, func(s snapshot) error {
+		rows, err := s.query(ctx, claimSetsSQL)
+		if err != nil {
+			return err
+		}
+		var state ClaimState
+		var set ClaimSet
+		_, err = pgx.ForEachRow(rows, []any{&state.Namespace, &state.Status, &set.Claims, &set.Mix}, func() error {
+			sets[state] = set
+			return nil
+		})
+		return err
+	})
+	return sets, at, err
 }
 
 // Due lists namespaces with claims that are past their time and not recorded as

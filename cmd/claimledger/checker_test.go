@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/domain/audit"
 	"github.com/claimledger/claimledger/eventstore"
 	"github.com/claimledger/claimledger/projections"
 	"github.com/claimledger/claimledger/projections/pgdb"
@@ -41,7 +43,14 @@ func (c *checker) check() {
 	defer closeLog()
 	l := newLedgerLog()
 	secrets := c.secrets()
+	auditor := audit.New(audit.Scope{From: 1, To: math.MaxUint64}, domain.Chain{})
+	var found error // the first is the only one that says something
 	readStream(c.t, stream, func(r eventstore.Record) {
+		if found == nil {
+			if found = auditor.Add(audit.Entry{Position: r.Position, Hash: r.Hash, Stored: r.Stored}); found != nil {
+				c.t.Errorf("an auditor finds: %v", found)
+			}
+		}
 		if err := l.add(r); err != nil {
 			c.t.Errorf("the commit at %d: %v", r.Position, err)
 		}

@@ -13,6 +13,7 @@ import (
 
 type logCommands struct {
 	Check logCheckCommand `cmd:"" help:"Read the whole log through and compare it with what is known of it. Example: claimledger log check"`
+	Show  logShowCommand  `cmd:"" help:"Tell in words who did what. Example: claimledger log show --namespace acme"`
 }
 
 type logCheckCommand struct {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,7 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
@@ -44,30 +43,41 @@ type shownHead struct {
 	Signature string      `json:"signature"`
 }
 
-// exportFrom reads the log where the flags say it is, beside the ledger that runs.
-func (a *auditor) exportFrom(place placeSettings) {
+// exportFrom has the log exported from where the flags say it is, beside the ledger that
+// runs, and goes through the file as its description says.
+func (a *auditor) exportFrom(place ...string) (file string) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	stream, closeLog, err := place.openLog(ctx, false, slog.New(slog.DiscardHandler))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer closeLog()
+	file = must(a.t, append([]string{"export"}, place...)...)
 	a.export, a.hashes = nil, nil
 	hash := make([]byte, sha256.Size)
-	err = stream.ReadAll(ctx, "", 0, func(rec eventstore.Record) error {
-		commit := sha256.Sum256(rec.Stored)
+	for text := range strings.Lines(file) {
+		var line struct{ Position, Other, Hash, Commit, Stored string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			a.t.Fatal(err)
+		}
+		if line.Position+line.Other == "" {
+			continue // the first, or the last
+		}
+		position, err := strconv.ParseUint(line.Position+line.Other, 10, 64)
+		if err != nil || position != uint64(len(a.hashes)+1) {
+			a.t.Fatalf("after %d lines: %s, %v", len(a.hashes), text, err)
+		}
+		commit := sha256.Sum256([]byte(line.Stored))
+		if line.Other != "" {
+			if _, err := hex.Decode(commit[:], []byte(line.Commit)); err != nil {
+				a.t.Fatal(err)
+			}
+		}
 		link := append([]byte("claimledger-log-v1\n"), hash...)
-		link = binary.BigEndian.AppendUint64(link, rec.Position)
+		link = binary.BigEndian.AppendUint64(link, position)
 		sum := sha256.Sum256(append(link, commit[:]...))
 		hash = sum[:]
-		a.export, a.hashes = append(a.export, rec.Stored), append(a.hashes, hex.EncodeToString(hash))
-		return nil
-	})
-	if err != nil {
-		a.t.Fatal(err)
+		if a.hashes = append(a.hashes, hex.EncodeToString(hash)); line.Other == "" && line.Hash != a.hashes[position-1] {
+			a.t.Fatalf("%s: not the hash up to there", text)
+		}
+		a.export = append(a.export, []byte(line.Stored))
 	}
+	return file
 }
 
 // check verifies a head against the export, and gives its position.
@@ -138,12 +148,11 @@ func TestLogHeadOfARunningLedger(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	a := &auditor{t: t, pinned: headKeyID(t, key)}
-	place := placeSettings{DataDir: dir}
 	tn := newTenant(t, c, "acme", "--data-dir", dir)
 	for range 3 {
 		_, position := tn.mustSubmit()
 		head := c.headOf(position)
-		a.exportFrom(place)
+		a.exportFrom("--data-dir", dir)
 		if got := a.check(head); got < position {
 			t.Errorf("the head is of %d and not of %d", got, position)
 		}
@@ -153,7 +162,7 @@ func TestLogHeadOfARunningLedger(t *testing.T) {
 	p.kill()
 	p = serve(t, flags("100ms")...)
 	head := newClient(t, p.address).headOf(position)
-	a.exportFrom(place)
+	a.exportFrom("--data-dir", dir)
 	a.check(head)
 
 	// A ledger that signs rarely signs at its end.
@@ -176,7 +185,7 @@ func TestLogHeadOfARunningLedger(t *testing.T) {
 	p = serve(t, flags("1h")...)
 	c = newClient(t, p.address)
 	r := c.expect(200, "GET", "/v1/log/head", nil)
-	a.exportFrom(place)
+	a.exportFrom("--data-dir", dir)
 	if got := a.check(r); got < position {
 		t.Errorf("after the stop the head is of %d, and the last commit was at %d", got, position)
 	}
@@ -196,15 +205,14 @@ func TestLogHeadOfRolesApart(t *testing.T) {
 	tn := newTenant(t, c, "acme", e.place()...)
 	_, position := tn.mustSubmit()
 	a := &auditor{t: t, pinned: headKeyID(t, filepath.Join(e.dir, "head.key"))}
-	place := placeSettings{NATSURL: e.natsURL("claimledger"), Replicas: 1}
 	head := c.headOf(position)
-	a.exportFrom(place)
+	a.exportFrom(e.place()...)
 	a.check(head)
 
 	projector.kill()
 	_, position = tn.mustSubmit()
 	head = c.headOf(position)
-	a.exportFrom(place)
+	a.exportFrom(e.place()...)
 	a.check(head)
 
 	conn, err := pgx.Connect(t.Context(), e.database.URL())
@@ -241,6 +249,19 @@ func TestLogHeadOfRolesApart(t *testing.T) {
 	swap("- 1")
 	signs.awaitStatus("ready")
 	head = c.headOf(position)
-	a.exportFrom(place)
+	a.exportFrom(e.place()...)
 	a.check(head)
+
+	// An auditor of the log itself sees what is served from it, too.
+	live := append(e.place(), "live", "--database-url", e.database.URL(), "--head-key", a.pinned, "--signed")
+	tn.list(position)
+	if v := verifies(t, 0, live...); v.SureTo != position || v.Tally.Claims[domain.StatusPending] != 3 {
+		t.Errorf("%+v", v)
+	}
+	if _, err := conn.Exec(t.Context(), "DELETE FROM model_claims_v1_g1.claims WHERE claim_id = (SELECT min(claim_id) FROM model_claims_v1_g1.claims)"); err != nil {
+		t.Fatal(err)
+	}
+	if v := verifies(t, 1, live...); !strings.Contains(v.Finding.What, "the read model serves 2 claims of acme as pending, and the log makes 3") {
+		t.Errorf("%+v", v.Finding)
+	}
 }

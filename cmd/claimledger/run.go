@@ -15,8 +15,8 @@ import (
 
 // Exit codes, for scripts.
 const (
-	exitFailure  = 1 // it was tried and did not work
-	exitUsage    = 2 // the command line is wrong; nothing was tried
+	exitFailure  = 1 // it was tried and did not work; for verify: it is not what it should be
+	exitUsage    = 2 // the command line is wrong; nothing was tried; for verify: nothing can be said
 	envPrefix    = "CLAIMLEDGER_"
 	programTitle = "A ledger of who allowed which agent to use what, that can prove it."
 )
@@ -27,7 +27,9 @@ type commandLine struct {
 	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
 	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
-	Log       logCommands      `cmd:"" help:"Check the log itself."`
+	Log       logCommands      `cmd:"" help:"Check the log itself, or show who did what in it."`
+	Export    exportCommand    `cmd:"" help:"Write the log, or a part of it, to a file that can be verified anywhere. Example: claimledger export -o ledger.ndjson"`
+	Verify    verifyCommand    `cmd:"" help:"Check an export, or the log itself, without trusting the ledger. Example: claimledger verify ledger.ndjson"`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
 	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
@@ -42,6 +44,9 @@ type world struct {
 
 // usageError is a command line that cannot be right.
 type usageError struct{ error }
+
+// undecidedError ends a command that was to tell good from bad, and could not.
+type undecidedError struct{ error }
 
 // Run runs one command. env holds KEY=value pairs, as os.Environ gives them.
 func Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
@@ -84,6 +89,9 @@ func exitCode(err error, stderr io.Writer) int {
 		return 0
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "claimledger: %v (claimledger --help)\n", err)
+		return exitUsage
+	case errors.As(err, new(undecidedError)):
+		fmt.Fprintf(stderr, "claimledger: %v\n", err)
 		return exitUsage
 	default:
 		fmt.Fprintf(stderr, "claimledger: %v\n", err)

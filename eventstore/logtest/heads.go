@@ -108,6 +108,25 @@ func testHeads(t *testing.T, h *Harness) {
 		t.Fatal(err)
 	}
 	h.wantHead(t, again)
+
+	// All of them stay, and are found by their position.
+	all := []eventstore.StoredHead{first, second, again}
+	for _, want := range all {
+		if got, err := h.AnotherHeads.At(ctx, want.Sequence); err != nil || got.Sequence != want.Sequence || !bytes.Equal(got.Signature, want.Signature) {
+			t.Errorf("head %d: %+v, %v", want.Sequence, got, err)
+		}
+	}
+	for _, sequence := range []uint64{0, again.Sequence + 1} {
+		if got, err := h.Heads.At(ctx, sequence); !errors.Is(err, eventstore.ErrNoHead) {
+			t.Errorf("head %d: %+v, %v, want ErrNoHead", sequence, got, err)
+		}
+	}
+	for position, want := range map[uint64][2]uint64{4: {0, first.Sequence}, 5: {first.Sequence, second.Sequence}, 6: {again.Sequence, 0}, 7: {again.Sequence, 0}} {
+		upTo, after, err := eventstore.HeadsAround(ctx, h.Heads, position)
+		if got := [2]uint64{upTo.Sequence, after.Sequence}; err != nil || got != want {
+			t.Errorf("around %d: %d, %v, want %d", position, got, err, want)
+		}
+	}
 }
 
 // testHeadsRace has many publish after the same head: one wins.

@@ -1,0 +1,263 @@
+package audit_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/domain/audit"
+	"github.com/claimledger/claimledger/domain/audit/audittest"
+)
+
+// given audits a log from a position on, as much of it as the scope has.
+func given(t testing.TB, l *audittest.Log, scope audit.Scope, trust audit.Trust) (audit.Report, error) {
+	t.Helper()
+	a, err := trust.Begin(scope, l.Chain(scope.From-1))
+	for position := scope.From; err == nil && position <= l.Last(); position++ {
+		stored := l.Stored[position-1]
+		e := audit.Entry{Position: position, Hash: domain.HashOf(stored)}
+		if c, err := domain.DecodeCommit(stored); err != nil || scope.Has(position, c.Namespace) {
+			e.Stored = stored
+		}
+		err = a.Add(e)
+	}
+	if err != nil {
+		return audit.Report{}, err
+	}
+	return trust.End(a)
+}
+
+func whole(l *audittest.Log) audit.Scope { return audit.Scope{From: 1, To: l.Last()} }
+
+// finds makes sure of what is found, or that nothing is where want is empty.
+func finds(t testing.TB, name string, err error, want string) {
+	t.Helper()
+	var found *audit.Finding
+	if want == "" && err != nil || want != "" && (!errors.As(err, &found) || !strings.Contains(err.Error(), want)) {
+		t.Errorf("%s: found %v, want %q", name, err, want)
+	}
+}
+
+func TestWhatALedgerMadeIsGood(t *testing.T) {
+	l := audittest.Example(t)
+	r, err := given(t, l, whole(l), audit.Trust{})
+	finds(t, "the whole log", err, "")
+	want := map[domain.Status]int{domain.StatusPending: 1, domain.StatusRevoked: 1, domain.StatusExpired: 2, domain.StatusRejected: 1}
+	if r.End != l.Chain(l.Last()) || r.Tally.Commits != l.Last() || r.Tally.Namespaces != 2 || r.Tally.Unfolded != 0 || !maps.Equal(r.Tally.Claims, want) || r.Sure() != 0 {
+		t.Errorf("%+v", r)
+	}
+	for from := uint64(1); from <= l.Last(); from++ {
+		for _, namespace := range []string{"", "acme", "shop"} {
+			scope := audit.Scope{Namespace: namespace, From: from, To: l.Last() - from%3}
+			r, err := given(t, l, scope, audit.Trust{})
+			finds(t, fmt.Sprintf("%+v", scope), err, "")
+			if namespace != "" && from == 1 && r.Tally.Unfolded != 0 {
+				t.Errorf("%+v: %+v", scope, r.Tally)
+			}
+		}
+	}
+}
+
+// What no ledger can have made is found, and named.
+func TestFinds(t *testing.T) {
+	asked := func(claim, agent string) domain.ClaimSubmitted {
+		until := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+		return domain.ClaimSubmitted{
+			ClaimID: claim, ServiceID: audittest.Service("acme"), ServiceNamespace: "acme", Service: "weather", PublicKey: agent, AgentIP: "203.0.113.7",
+			Nonce: claim, Signer: "acme", SignatureNonce: claim, ExpiresAt: &until,
+		}
+	}
+	claims, registry := domain.ClaimsOf("acme"), domain.RegistryOf("acme")
+	key := audittest.Submitter("acme")
+	putAsk := func(l *audittest.Log, basis *domain.Basis, p domain.ClaimSubmitted) { l.Put(claims, key, basis, p) }
+	changed := func(change func(*domain.Commit)) func(*audittest.Log) {
+		return func(l *audittest.Log) {
+			c := domain.NewCommit("01KJX", claims, l.Now, key, domain.CommandRef{}, l.Basis("acme"), []domain.Payload{asked("c", "k")})
+			l.PutCommit(c, change)
+		}
+	}
+	tests := []struct {
+		name  string
+		write func(*audittest.Log)
+		want  string
+	}{
+		{"nothing", changed(func(*domain.Commit) {}), ""},
+		{"a version too many", changed(func(c *domain.Commit) { c.Version++ }), "version 3 of acme/claims follows version 1"},
+		{"another before it", changed(func(c *domain.Commit) { c.Prev[0]++ }), "does not follow what stands before it"},
+		{"an earlier time", changed(func(c *domain.Commit) { c.Time = c.Time.Add(-1) }), "was made before the version that it follows"},
+		{"another's event", changed(func(c *domain.Commit) { c.Events[0].ID = "evt_x_1" }), "its event 1 has the id evt_x_1, not evt_01kjx_1"},
+		{"no basis", changed(func(c *domain.Commit) { c.Basis = nil }), "does not say which limits"},
+		{"a registry to come", changed(func(c *domain.Commit) { c.Basis.RegistryVersion++ }), "decided on version 4 of the registry, which had 3"},
+		{"no registry", changed(func(c *domain.Commit) { c.Basis.RegistryVersion = 0 }), "decided on version 0"},
+		{"other limits", changed(func(c *domain.Commit) { c.Basis.Limits.MaxPending = 99 }), "decided on the limits {MaxPending:99"},
+		{"a transition outside the diagram", func(l *audittest.Log) {
+			l.Put(claims, key, l.Basis("acme"), domain.ClaimRevoked{ClaimID: "claim_1"})
+		}, "cannot go from pending to revoked"},
+		{"two active claims", func(l *audittest.Log) { putAsk(l, l.Basis("acme"), asked("c", "ed25519:one")) }, "active for the same service and key"},
+		{"too many", func(l *audittest.Log) {
+			for i := range 20 {
+				putAsk(l, l.Basis("acme"), asked(fmt.Sprint("c", i), fmt.Sprint("k", i)))
+			}
+		}, "21 claims are pending, past the limit of 20"},
+		{"too late", func(l *audittest.Log) {
+			l.Now = l.Now.Add(24 * time.Hour)
+			l.Put(claims, audittest.Owner("acme"), l.Basis("acme"), domain.ClaimApproved{ClaimID: "claim_1"})
+		}, "was past its time"},
+		{"a namespace that stood still", func(l *audittest.Log) {
+			l.Registry("acme", audittest.Operator, domain.DeactivateNamespace{})
+			putAsk(l, l.Basis("acme"), asked("c", "k"))
+		}, "deactivated"},
+		{"decided before it stood still", func(l *audittest.Log) {
+			basis := l.Basis("acme")
+			l.Registry("acme", audittest.Operator, domain.DeactivateNamespace{})
+			putAsk(l, basis, asked("c", "k"))
+		}, ""},
+		{"a namespace that never was", func(l *audittest.Log) {
+			l.Put(domain.ClaimsOf("nobody"), key, l.Basis("acme"), asked("c", "k"))
+		}, "claims of a namespace that was not registered"},
+		{"a registry without a beginning", func(l *audittest.Log) {
+			l.Put(domain.RegistryOf("nobody"), audittest.Operator, nil, domain.NamespaceDeactivated{})
+		}, "namespace registered: false"},
+		{"registered for another", func(l *audittest.Log) {
+			l.Put(domain.RegistryOf("nobody"), audittest.Operator, nil, domain.NamespaceRegistered{Namespace: "somebody", OwnerID: "o"})
+		}, "registers somebody in the place of nobody"},
+		{"an owner that nobody made", func(l *audittest.Log) {
+			l.Put(registry, domain.Actor{Kind: domain.ActorOwner, ID: "owner_x"}, nil, domain.NamespaceDeactivated{})
+		}, "the owner owner_x that acted was never made before"},
+		{"a management key that nobody made", func(l *audittest.Log) {
+			l.Put(claims, domain.Actor{Kind: domain.ActorManagementKey, ID: "m"}, l.Basis("acme"), domain.ClaimApproved{ClaimID: "claim_1"})
+		}, "the management_key m that acted"},
+		{"another's key", func(l *audittest.Log) {
+			l.Put(claims, audittest.Submitter("shop"), l.Basis("acme"), asked("c", "k"))
+		}, "which service service-of-acme never had"},
+		{"a service that never was", func(l *audittest.Log) {
+			p := asked("c", "k")
+			p.ServiceID = "none"
+			putAsk(l, l.Basis("acme"), p)
+		}, "is on service none of acme, which was never made"},
+		{"a service twice", func(l *audittest.Log) {
+			l.Put(domain.RegistryOf("shop"), audittest.Owner("shop"), nil, domain.ServiceCreated{ServiceID: audittest.Service("acme"), Slug: "s"})
+		}, "was made before, in acme"},
+		{"no JSON", func(l *audittest.Log) { l.Stored = append(l.Stored, []byte("{}x")) }, "it cannot be read"},
+	}
+	for _, test := range tests {
+		l := audittest.New(t)
+		l.Begin("acme")
+		l.Begin("shop")
+		l.Submit("acme", "acme", "claim_1", "ed25519:one")
+		good := l.Last()
+		test.write(l)
+		_, err := given(t, l, whole(l), audit.Trust{})
+		finds(t, test.name, err, test.want)
+		var found *audit.Finding
+		if errors.As(err, &found) && (found.Position <= good || found.Position > l.Last() || found.CommitID == "" && test.name != "no JSON") {
+			t.Errorf("%s: it is said to be at %+v", test.name, found)
+		}
+	}
+}
+
+// A program that is too old for a log says nothing about it.
+func TestNewerEvents(t *testing.T) {
+	l := audittest.Example(t)
+	l.Stored = append(l.Stored, []byte(strings.Replace(string(l.Stored[3]), "namespace.registered", "namespace.improved", 1)))
+	_, err := given(t, l, whole(l), audit.Trust{})
+	var newer *domain.UnknownEventError
+	var found *audit.Finding
+	if !errors.As(err, &newer) || errors.As(err, &found) {
+		t.Errorf("%v", err)
+	}
+}
+
+// What a head says of the log is held against it, wherever the head is from.
+func TestHeads(t *testing.T) {
+	l, key := audittest.Example(t), audittest.Key(t, 1)
+	end := l.Last()
+	trust := func(keys ...string) audit.Trust { return audit.Trust{Keys: keys} }
+	kept := func(heads ...domain.LogHead) audit.Trust { return audit.Trust{Heads: heads} }
+	other := l.Head(key, end-2)
+	other.Hash[0]++
+	forged := key.Sign(other.Chain(), l.Now)
+	unsigned := l.Head(key, end-2)
+	unsigned.Signature[0]++
+	longer := audittest.Example(t)
+	longer.Submit("acme", "acme", "claim_6", "ed25519:six")
+	for _, test := range []struct {
+		name  string
+		from  uint64
+		trust audit.Trust
+		want  string
+	}{
+		{"of the end", 1, kept(l.Head(key, end)), ""},
+		{"of the middle and the end", 1, kept(l.Head(key, end), l.Head(key, end-2), l.Head(key, 3)), ""},
+		{"another log", 1, kept(l.Head(key, 3), forged), "something after position 3 was altered"},
+		{"another log, from the first", 1, kept(forged), "something in it was altered"},
+		{"a longer log", 1, kept(longer.Head(key, end+1)), "was cut off"},
+		{"not signed", 1, kept(unsigned), "is no head that anybody signed"},
+		{"no head of the key", 1, trust(key.ID()), "no head of it is signed with " + key.ID()},
+		{"before it begins", 5, kept(l.Head(key, 3)), "there is nothing to compare them with"},
+		{"just before it begins", 5, kept(l.Head(key, 4)), ""},
+		{"before and after", 5, kept(l.Head(key, 3), l.Head(key, 9)), ""},
+	} {
+		_, err := given(t, l, audit.Scope{From: test.from, To: end}, test.trust)
+		finds(t, test.name, err, test.want)
+	}
+
+	// Heads that come with the log count as signed by a key that the auditor named only.
+	for _, test := range []struct {
+		trust audit.Trust
+		sure  uint64
+		want  string
+	}{
+		{trust(), 0, ""}, {trust(key.ID()), end - 2, ""}, {trust("ed25519-x", key.ID()), end - 2, ""}, {trust("ed25519-x"), 0, "no head of it is signed with ed25519-x"},
+	} {
+		a, err := test.trust.Begin(whole(l), domain.Chain{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pin, err := test.trust.Pin(l.Head(key, end-2), "the head")
+		if err == nil {
+			err = a.Expect(pin)
+		}
+		for i, stored := range l.Stored {
+			if err == nil {
+				err = a.Add(audit.Entry{Position: uint64(i + 1), Hash: domain.HashOf(stored), Stored: stored})
+			}
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := test.trust.End(a)
+		finds(t, fmt.Sprint(test.trust.Keys), err, test.want)
+		if r.Sure() != test.sure {
+			t.Errorf("%v: sure up to %d, not %d", test.trust.Keys, r.Sure(), test.sure)
+		}
+	}
+}
+
+// A report claims no more than was shown.
+func TestReport(t *testing.T) {
+	l, key := audittest.Example(t), audittest.Key(t, 1)
+	says := func(scope audit.Scope, trust audit.Trust, proven, not []string) {
+		t.Helper()
+		r, err := given(t, l, scope, trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for list, wants := range map[string][]string{strings.Join(r.Proven(), "\n"): proven, strings.Join(r.NotProven(), "\n"): not} {
+			for _, want := range wants {
+				if with, ok := strings.CutPrefix(want, "!"); ok == strings.Contains(list, with) {
+					t.Errorf("%+v, %q: it says\n%s", scope, want, list)
+				}
+			}
+		}
+	}
+	says(whole(l), audit.Trust{}, []string{"every transition, limit and time", "!byte for byte"}, []string{"could have made another", "!What comes after position", "!older log"})
+	says(whole(l), audit.Trust{Heads: []domain.LogHead{l.Head(key, 5)}}, []string{"Up to position 5 it is, byte for byte"},
+		[]string{"!could have made another", "What comes after position 5", "nothing came after position " + fmt.Sprint(l.Last())})
+	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{}, []string{"In boundaries that begin here", "1 began before"}, []string{"What was before position 7"})
+	says(audit.Scope{Namespace: "acme", From: 1, To: l.Last()}, audit.Trust{}, []string{"every transition"}, []string{"One of acme at its end could be among them", "!What was before"})
+}
