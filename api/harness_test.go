@@ -43,6 +43,9 @@ type ledger struct {
 	t     testing.TB
 	log   eventstore.Log
 	usage api.UsageStore
+	// server is where the log is, and what may be lost beside it.
+	server    *eventstore.Embedded
+	snapshots commands.Snapshots
 	// profiles are what is known of owners beyond the record.
 	profiles *eventstore.Profiles
 	db       string
@@ -61,8 +64,8 @@ func newLedger(t *testing.T) *ledger {
 
 func openLedger(t testing.TB) *ledger {
 	t.Helper()
-	stream, _ := logtest.Embedded(t)
-	return &ledger{t: t, log: stream, usage: stream.Usage(), profiles: stream.Profiles(), db: pgtest.New(t), clock: &clock{}}
+	stream, server := logtest.Embedded(t)
+	return &ledger{t: t, log: stream, usage: stream.Usage(), server: server, snapshots: stream.Snapshots(), profiles: stream.Profiles(), db: pgtest.New(t), clock: &clock{}}
 }
 
 // settings are how a node differs from others.
@@ -79,6 +82,7 @@ type settings struct {
 	heads      api.HeadSource
 	rates      api.RateLimits
 	signUp     bool
+	every      uint64 // commits between snapshots
 }
 
 // node is one API process with its own knowledge of the log, and a projector.
@@ -119,6 +123,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	n.x = commands.NewExecutor(commands.Config{
 		Log: s.log, Limits: s.limits, Now: l.clock.Now, NewID: newID,
 		Metrics: commands.NewMetrics(metrics), Logger: logtest.Logger(l.t),
+		Snapshots: l.snapshots, SnapshotEvery: s.every,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := n.x.Load(ctx); err != nil {

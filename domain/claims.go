@@ -47,9 +47,11 @@ type Claims struct {
 	version   uint64
 	time      time.Time // of the last commit
 
-	claims   map[string]*claim
-	latest   map[pair]*claim
-	services map[string][]string // key → services that it has a claim on, by first claim
+	claims    map[string]*claim
+	all       []*claim    // in the order in which they were submitted
+	standings []*standing // theirs, in the same order
+	latest    map[pair]*claim
+	services  map[string][]string // key → services that it has a claim on, by first claim
 
 	pending         int
 	approved        int
@@ -69,25 +71,33 @@ type Claims struct {
 type pair struct{ service, key string }
 
 type claim struct {
-	id         string
-	pair       pair
-	slug       string
+	id     string
+	pair   pair
+	slug   string
+	number int // of claims before it
+
+	*standing
+	wait uint64 // for the end of its state; 0: it does not end by itself
+}
+
+// standing is what changes of a claim. It is replaced and never changed itself, so that a
+// snapshot can be written while the claim goes on.
+type standing struct {
 	status     Status
 	until      *time.Time // when the state ends by itself; pending and approved only
 	approvedAt time.Time
 	version    uint64 // of the commit that changed it last
-	wait       uint64 // for the end of its state; 0: it does not end by itself
 }
 
-func (c *claim) active() bool { return c.status == StatusPending || c.status == StatusApproved }
+func (c *standing) active() bool { return c.status == StatusPending || c.status == StatusApproved }
 
-func (c *claim) overdue(now time.Time) bool {
+func (c *standing) overdue(now time.Time) bool {
 	return c.active() && c.until != nil && !now.Before(*c.until)
 }
 
 // statusAt is the state as every decision must see it: past its time, an active
 // claim is expired whether or not that has been recorded.
-func (c *claim) statusAt(now time.Time) Status {
+func (c *standing) statusAt(now time.Time) Status {
 	if c.overdue(now) {
 		return StatusExpired
 	}
@@ -111,6 +121,22 @@ func NewClaims(namespace string) *Claims {
 
 // Version is the version of the last commit applied.
 func (s *Claims) Version() uint64 { return s.version }
+
+// Len is how many claims there are in it, of all that were ever submitted.
+func (s *Claims) Len() int { return len(s.all) }
+
+// About what it takes to hold something in memory, in bytes.
+const (
+	claimSize    = 600
+	sightingSize = 150
+	answerSize   = 500
+)
+
+// Size is about how many bytes the state takes in memory.
+func (s *Claims) Size() int64 {
+	seen := len(s.nonces.order) + len(s.signatureNonces.order) + len(s.answers.order)
+	return int64(len(s.all))*claimSize + int64(seen)*sightingSize + int64(len(s.answers.told))*answerSize
+}
 
 // Apply brings the state to just after the commit. A commit that could not have
 // been decided on this state (a gap, a transition outside the diagram, a second
@@ -203,15 +229,21 @@ func (s *Claims) submitted(p ClaimSubmitted, at time.Time, done *step) error {
 	if before == nil {
 		s.services[p.PublicKey] = append(s.services[p.PublicKey], p.ServiceID)
 	}
-	c := &claim{id: p.ClaimID, pair: k, slug: p.Service}
+	c := &claim{id: p.ClaimID, pair: k, slug: p.Service, number: len(s.all)}
 	done.changes = append(done.changes, claimChange{
-		claim: c, was: *c, first: true, latest: before,
+		claim: c, latest: before,
 		nonce:          s.nonces.add(joinKey(p.ServiceID, p.Nonce), at),
 		signatureNonce: s.signatureNonces.add(joinKey(p.Signer, p.SignatureNonce), at),
 	})
-	s.claims[c.id], s.latest[k] = c, c
-	s.enter(c, StatusPending, p.ExpiresAt)
+	s.add(c, &standing{status: StatusPending, until: p.ExpiresAt, version: s.version})
 	return nil
+}
+
+// add takes in a claim that is the last.
+func (s *Claims) add(c *claim, first *standing) {
+	s.claims[c.id], s.latest[c.pair] = c, c
+	s.all, s.standings = append(s.all, c), append(s.standings, nil)
+	s.stand(c, first)
 }
 
 func (s *Claims) move(id string, to Status, until *time.Time, at time.Time, done *step) error {
@@ -222,18 +254,19 @@ func (s *Claims) move(id string, to Status, until *time.Time, at time.Time, done
 	if !slices.Contains(transitions[c.status], to) {
 		return fmt.Errorf("claim %s cannot go from %s to %s", id, c.status, to)
 	}
-	done.changes = append(done.changes, claimChange{claim: c, was: *c})
+	done.changes = append(done.changes, claimChange{claim: c, was: c.standing})
+	next := &standing{to, until, c.approvedAt, s.version}
 	if to == StatusApproved {
-		c.approvedAt = at
+		next.approvedAt = at
 	}
-	s.enter(c, to, until)
+	s.count(c, -1)
+	s.stand(c, next)
 	return nil
 }
 
-// enter has a claim leave its state for another.
-func (s *Claims) enter(c *claim, status Status, until *time.Time) {
-	s.count(c, -1)
-	c.status, c.until, c.version = status, until, s.version
+// stand has a claim stand so, where what it stood for before does not count any more.
+func (s *Claims) stand(c *claim, now *standing) {
+	c.standing, s.standings[c.number] = now, now
 	s.count(c, 1)
 	s.await(c)
 }

@@ -15,9 +15,8 @@ type step struct {
 // claimChange is what one event did to a claim.
 type claimChange struct {
 	claim *claim
-	was   claim // before
+	was   *standing // before; nil: the claim was made, and what follows is set
 
-	first                 bool      // the claim was made
 	latest                *claim    // of its service and key before
 	nonce, signatureNonce time.Time // when they were seen before
 }
@@ -69,13 +68,14 @@ func (s *Claims) takeBack(done step) {
 func (s *Claims) undo(ch claimChange) {
 	c := ch.claim
 	s.count(c, -1)
-	*c = ch.was
-	s.count(c, 1)
-	s.await(c) // anew: what waited for the end of that state may be gone from the heap
-	if !ch.first {
+	if ch.was != nil {
+		s.stand(c, ch.was) // what waited for the end of that state may be gone from the heap
 		return
 	}
+	c.wait = 0
 	delete(s.claims, c.id)
+	s.all[c.number], s.standings[c.number] = nil, nil
+	s.all, s.standings = s.all[:c.number], s.standings[:c.number]
 	s.signatureNonces.takeBack(ch.signatureNonce)
 	s.nonces.takeBack(ch.nonce)
 	if ch.latest != nil {

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -13,7 +14,7 @@ import (
 // sameRestored fails when a state is another after a trip through its snapshot.
 func sameRestored(t rapid.TB, s *Claims) {
 	t.Helper()
-	raw, err := s.Snapshot()
+	raw, err := s.Snapshot().Encode()
 	if err != nil {
 		t.Fatalf("snapshot: %v", err)
 	}
@@ -23,7 +24,7 @@ func sameRestored(t rapid.TB, s *Claims) {
 	}
 	// Field by field, for an empty list may be none.
 	for _, parts := range [][2]any{
-		{s.snapshot(), back.snapshot()}, {s.services, back.services},
+		{s.Snapshot().written(), back.Snapshot().written()}, {s.services, back.services},
 		{[]int{s.pending, s.approved}, []int{back.pending, back.approved}},
 		{s.approvedAgents, back.approvedAgents}, {s.approvedService, back.approvedService},
 		{s.nonces.seen, back.nonces.seen}, {s.signatureNonces.seen, back.signatureNonces.seen},
@@ -61,7 +62,7 @@ func eventful(t *testing.T) *claimsHistory {
 // What folding gives is written down for each version of it, so that a change of it
 // cannot pass for the same one: a snapshot of the former would be taken for the present.
 func TestFoldVersionOfClaims(t *testing.T) {
-	got, err := json.MarshalIndent(eventful(t).live.snapshot(), "", " ")
+	got, err := json.MarshalIndent(eventful(t).live.Snapshot().written(), "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 	for _, c := range []struct {
 		of   any
 		want int
-	}{{Claims{}, 16}, {claim{}, 8}, {window{}, 3}, {answers{}, 2}, {dueAt{}, 3}} {
+	}{{Claims{}, 18}, {claim{}, 6}, {standing{}, 4}, {window{}, 3}, {answers{}, 3}, {dueAt{}, 3}, {ClaimsSnapshot{}, 9}} {
 		if n := reflect.TypeOf(c.of).NumField(); n != c.want {
 			t.Errorf("%T has %d fields and the snapshot knows of %d", c.of, n, c.want)
 		}
@@ -85,7 +86,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 
 func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	s := eventful(t).live
-	raw, err := s.Snapshot()
+	raw, err := s.Snapshot().Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,21 +106,31 @@ func BenchmarkSnapshotOfClaims(b *testing.B) {
 	h := NewClaims("acme")
 	basis := &Basis{Limits: Limits{MaxPending: MaxPolicyValue, MaxAgents: MaxPolicyValue, MaxServices: MaxPolicyValue}}
 	for i := range claims {
-		id := fmt.Sprintf("claim_%026d", i)
-		p := ClaimSubmitted{ClaimID: id, ServiceID: "6f1c", PublicKey: fmt.Sprintf("ed25519:%043d=", i), Nonce: id, SignatureNonce: id, Signer: "acme"}
-		c := NewCommit("01J", ClaimsOf("acme"), start, Actor{}, CommandRef{}, basis, []Payload{p, ClaimApproved{ClaimID: id}})
+		random := hashOf(fmt.Sprint(i))
+		id := fmt.Sprintf("claim_%.26s", random.String())
+		p := ClaimSubmitted{
+			ClaimID: id, ServiceID: "6f1c3a52-2f0e-4f6c-9a52-1b7a0c9d2e11", Service: "openai", Signer: "acme",
+			PublicKey: "ed25519:" + base64.StdEncoding.EncodeToString(random[:]), Nonce: random.String()[32:64], SignatureNonce: random.String()[:22],
+		}
+		at := start.Add(time.Duration(i) * 900 * time.Millisecond) // a day
+		c := NewCommit("01J", ClaimsOf("acme"), at, Actor{}, CommandRef{}, basis, []Payload{p, ClaimApproved{ClaimID: id}})
 		c.Version = uint64(i + 1)
 		if err := h.Apply(c); err != nil {
 			b.Fatal(err)
 		}
 	}
-	raw, err := h.Snapshot()
+	raw, err := h.Snapshot().Encode()
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Run("take", func(b *testing.B) {
+		for b.Loop() {
+			_ = h.Snapshot()
+		}
+	})
 	b.Run("write", func(b *testing.B) {
 		for b.Loop() {
-			_, _ = h.Snapshot()
+			_, _ = h.Snapshot().Encode()
 		}
 		b.ReportMetric(float64(len(raw))/claims, "bytes/claim")
 	})
@@ -128,6 +139,39 @@ func BenchmarkSnapshotOfClaims(b *testing.B) {
 			if _, err := RestoreClaims("acme", raw); err != nil {
 				b.Fatal(err)
 			}
+		}
+	})
+}
+
+// A snapshot taken anywhere, and the commits after it, give what all commits give.
+func TestClaimsFromEveryCut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := &claimsMachine{claimsHistory: newClaimsHistory(t)}
+		t.Repeat(map[string]func(*rapid.T){
+			"submit":  m.submit,
+			"approve": m.approve,
+			"reject":  func(t *rapid.T) { m.step(t, Reject{ClaimID: m.claim(t)}) },
+			"revoke":  func(t *rapid.T) { m.step(t, Revoke{ClaimID: m.claim(t)}) },
+			"sweep":   func(t *rapid.T) { m.step(t, ExpireOverdue{}) },
+			"wait":    func(t *rapid.T) { m.after(someWait.Draw(t, "wait")) },
+		})
+		before := NewClaims("acme")
+		for i := range m.stored {
+			raw, err := before.Snapshot().Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			from, err := RestoreClaims("acme", raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, stored := range m.stored[i:] {
+				applyStored(t, from.Apply, stored)
+			}
+			if got, want := contentOf(from), contentOf(m.live); !reflect.DeepEqual(got, want) {
+				t.Fatalf("from version %d on\n%+v\nnot\n%+v", i, got, want)
+			}
+			applyStored(t, before.Apply, m.stored[i])
 		}
 	})
 }

@@ -75,11 +75,12 @@ func (w *window) prune(now time.Time) (forgotten []string) {
 // answers remembers what callers with an idempotency key were told.
 type answers struct {
 	window
-	refs map[string]CommandRef
+	told []*CommandRef // for each of the window's sightings
+	refs map[string]*CommandRef
 }
 
 func newAnswers() answers {
-	return answers{newWindow(ReplayWindow), map[string]CommandRef{}}
+	return answers{window: newWindow(ReplayWindow), refs: map[string]*CommandRef{}}
 }
 
 // record gives what takeBack needs; nil where there is nothing to remember.
@@ -87,20 +88,28 @@ func (a *answers) record(c *Commit) *memory {
 	if c.Command.Key == "" {
 		return nil
 	}
-	key := joinKey(c.Command.Caller, c.Command.Key)
-	before := &memory{ref: a.refs[key], at: a.add(key, c.Time)}
-	a.refs[key] = c.Command
+	ref := c.Command
+	return a.tell(&ref, c.Time)
+}
+
+func (a *answers) tell(ref *CommandRef, at time.Time) *memory {
+	key := joinKey(ref.Caller, ref.Key)
+	before := &memory{ref: a.refs[key], at: a.add(key, at)}
+	a.told, a.refs[key] = append(a.told, ref), ref
 	return before
 }
 
 // memory is what was remembered under a key before.
 type memory struct {
-	ref CommandRef
+	ref *CommandRef
 	at  time.Time
 }
 
 // takeBack undoes the last record that was not nil.
 func (a *answers) takeBack(before *memory) {
+	last := len(a.told) - 1
+	a.told[last] = nil
+	a.told = a.told[:last]
 	if key, remembered := a.window.takeBack(before.at); remembered {
 		a.refs[key] = before.ref
 	} else {
@@ -110,9 +119,11 @@ func (a *answers) takeBack(before *memory) {
 
 // forget drops what is past its time.
 func (a *answers) forget(now time.Time) {
+	held := len(a.order)
 	for _, key := range a.prune(now) {
 		delete(a.refs, key)
 	}
+	a.told = a.told[held-len(a.order):]
 }
 
 // recall gives the answer that the same command of the same caller had before, nil

@@ -73,6 +73,7 @@ func TestDeployedPermissions(t *testing.T) {
 	head := mayAppendAndRead(t, ctx, log)
 	mayUseBuckets(t, ctx, log)
 	mayPublishHeads(t, ctx, log)
+	mayKeepSnapshots(t, ctx, log, admin)
 	mayNotDestroy(t, ctx, app, eventstore.StreamName, head.Position)
 	mayNotDestroy(t, ctx, app, eventstore.HeadsStreamName, 1)
 	mayNotHaveDestroyed(t, ctx, admin, app)
@@ -138,6 +139,32 @@ func mayPublishHeads(t *testing.T, ctx context.Context, log *eventstore.Stream) 
 	}
 	if last, err := heads.Last(ctx); err != nil || last.Sequence != head.Sequence {
 		t.Errorf("the last head: %+v, %v", last, err)
+	}
+}
+
+// mayKeepSnapshots keeps one in the place of another, which goes.
+func mayKeepSnapshots(t *testing.T, ctx context.Context, log *eventstore.Stream, admin *nats.Conn) {
+	t.Helper()
+	var kept []byte
+	for range 3 {
+		kept = append(kept, make([]byte, 1<<20)...)
+		if err := log.Snapshots().Save(ctx, "acme.claims", kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := log.Snapshots().Load(ctx, "acme.claims"); err != nil || len(got) != len(kept) {
+		t.Errorf("the snapshot: %d bytes, %v", len(got), err)
+	}
+	js, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket, err := js.Stream(ctx, "OBJ_snapshots")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if held := bucket.CachedInfo().State.Bytes; held > 4<<20 {
+		t.Errorf("the bucket holds %d bytes", held)
 	}
 }
 

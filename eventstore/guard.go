@@ -62,6 +62,16 @@ func (g *guarded) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f
 	return g.Log.ReadAll(ctx, kind, after, g.learning(f, false))
 }
 
+// At is for those who know a commit from elsewhere and go on from it, without having read
+// what led to it: from then on the process knows it.
+func (g *guarded) At(ctx context.Context, position uint64) (Record, error) {
+	r, err := g.Log.At(ctx, position)
+	if err == nil {
+		err = g.learn(r, false)
+	}
+	return r, err
+}
+
 func (g *guarded) Follow(ctx context.Context, after uint64, f func(Record) error, caughtUp func(uint64)) error {
 	before := g.upTo(after)
 	var pause backoff

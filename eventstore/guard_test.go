@@ -48,6 +48,27 @@ func (l *replaceable) more(t *testing.T, log eventstore.Log, n int) {
 	}
 }
 
+// Who goes on from a commit that he knows from elsewhere has to ask for it, and notices
+// from then on that it is lost, whatever stands in its place.
+func TestGuardKnowsWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, again := range []int{0, 3} {
+		log := &replaceable{eventstore.NewMemory()}
+		log.more(t, log, 5)
+		fence := eventstore.NewFence(logtest.Logger(t))
+		guarded := fence.Guard(log)
+		if _, err := guarded.At(t.Context(), 5); err != nil {
+			t.Fatal(err)
+		}
+		log.lose(t, 3)
+		log.more(t, log, again)
+		watch := &eventstore.Watch{Log: log, Fence: fence, Logger: logtest.Logger(t)}
+		if err := watch.Step(t.Context()); err == nil || fence.Broken() == nil {
+			t.Errorf("with %d commits more nothing was noticed: %v", again, err)
+		}
+	}
+}
+
 var errEnough = errors.New("enough")
 
 // follow hands over so many commits.

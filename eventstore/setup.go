@@ -107,6 +107,7 @@ func bucketConfig(bucket, description string, history int64, replicas int) jetst
 	}
 }
 
+// allConfigs are of what the ledger cannot do without.
 func allConfigs(replicas int) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{
 		ledgerConfig(replicas),
@@ -126,7 +127,7 @@ func Create(ctx context.Context, nc *nats.Conn, replicas int) error {
 	if err != nil {
 		return err
 	}
-	for _, cfg := range allConfigs(replicas) {
+	for _, cfg := range append(allConfigs(replicas), snapshotsConfig(replicas)) {
 		err := newLink(nc).retryFor(ctx, setUpPatience, func(ctx context.Context) error {
 			_, err := js.Stream(ctx, cfg.Name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -42,8 +42,9 @@ type Stream struct {
 	sharing sync.Mutex
 	reading *reading // that those who follow the log's end take part in; nil: nobody does
 
-	profiles *Profiles
-	usage    *Usage
+	profiles  *Profiles
+	usage     *Usage
+	snapshots *Snapshots
 }
 
 var _ Log = (*Stream)(nil)
@@ -66,6 +67,7 @@ func Open(ctx context.Context, nc *nats.Conn, replicas int, logger *slog.Logger)
 	s := &Stream{
 		nc: nc, link: newLink(nc), js: js, config: ledgerConfig(replicas),
 		steps: make(chan struct{}, maxSteps), recent: newRecent(), logger: logger,
+		snapshots: &Snapshots{js: js},
 	}
 	s.group = newGroup(paceOf(replicas), s.send)
 	var streams []jetstream.Stream

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/domain/signature"
 	"github.com/claimledger/claimledger/webhookrelay"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
 )
 
 // What is sent after a webhook was changed follows the change, what was queued before

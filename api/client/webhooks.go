@@ -228,36 +228,11 @@ func (c *Client) ReplayWebhook(ctx context.Context, serviceID, webhookID string,
 	return c.ask(ctx, "replayWebhook", body, webhook(serviceID, webhookID, "replay"), options)
 }
 
-// PulledEvents are the bodies that a webhook is sent, byte for byte. WebhookEvent reads
-// one.
+// PulledEvents are the bodies that a webhook is sent, byte for byte. Package webhook
+// parses them.
 type PulledEvents struct {
 	Events  []json.RawMessage `json:"events"`
 	HasMore bool              `json:"has_more"`
-}
-
-// WebhookEvent is the body of a delivery.
-type WebhookEvent struct {
-	Event     string           `json:"event"`
-	Timestamp time.Time        `json:"timestamp"`
-	Data      WebhookEventData `json:"data"`
-	ID        string           `json:"id"`
-	Position  uint64           `json:"position,string"`
-	Sequence  uint64           `json:"sequence"`
-}
-
-// WebhookEventData is the claim that an event is about.
-type WebhookEventData struct {
-	ClaimID      string     `json:"claim_id"`
-	Namespace    string     `json:"namespace"`
-	Service      string     `json:"service"`
-	PublicKey    string     `json:"public_key"`
-	AgentIP      string     `json:"agent_ip"`
-	Subject      string     `json:"subject,omitempty"`
-	AgentID      string     `json:"agent_id,omitempty"`
-	AgentName    string     `json:"agent_name,omitempty"`
-	Reason       string     `json:"reason,omitempty"`
-	AutoApproved bool       `json:"auto_approved,omitempty"`
-	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
 }
 
 // PullEvents reads a webhook's events after a sequence number, as a receiver does that
@@ -270,4 +245,24 @@ func (c *Client) PullEvents(ctx context.Context, serviceID, webhookID string, af
 		call.query.Set("after", strconv.FormatUint(after, 10))
 	}
 	return fetch[PulledEvents](ctx, c, call, options)
+}
+
+// pulledAtOnce is the most that the ledger gives in one answer.
+const pulledAtOnce = 200
+
+// WebhookEvents are the events of one webhook: a Source for a receiver of package webhook.
+type WebhookEvents struct {
+	client               *Client
+	serviceID, webhookID string
+}
+
+// EventsOf is where what a webhook's receiver missed is pulled from.
+func (c *Client) EventsOf(serviceID, webhookID string) WebhookEvents {
+	return WebhookEvents{c, serviceID, webhookID}
+}
+
+// EventsAfter reads as many events after a sequence number as come in one answer.
+func (w WebhookEvents) EventsAfter(ctx context.Context, sequence uint64) ([]json.RawMessage, error) {
+	pulled, err := w.client.PullEvents(ctx, w.serviceID, w.webhookID, sequence, pulledAtOnce)
+	return pulled.Events, err
 }

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -123,21 +124,45 @@ func (b *boundary[S]) full() *link {
 
 func (b *boundary[S]) unlock() { <-b.deciding }
 
-// load reads the boundary from its start. What follow hands over meanwhile waits.
-func (b *boundary[S]) load(ctx context.Context) {
-	state, head := b.state, eventstore.Head{}
-	err := b.log.Read(ctx, b.id, 0, func(r eventstore.Record) (err error) {
-		head, err = next(state, head, r)
-		return err
-	})
+// known is a state that is known up to a commit, without having read the log.
+type known[S folded] struct {
+	state S
+	head  eventstore.Head
+}
+
+// load reads the boundary from what is known of it, if anything is, and else from its
+// start: then the error says why what is known does not fit. What follow hands over
+// meanwhile waits.
+func (b *boundary[S]) load(ctx context.Context, from *known[S]) (misfit error) {
+	var err error
+	if from != nil {
+		err = b.read(ctx, from)
+	}
+	var unfit *domain.Error
+	if errors.As(err, &unfit) {
+		from, misfit = nil, err
+	}
+	if from == nil {
+		from = &known[S]{state: b.state}
+		err = b.read(ctx, from)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer close(b.loaded) // before anyone may follow again: what waits is folded in here only
-	b.state, b.head, b.err = state, head, err
+	b.state, b.head, b.err = from.state, from.head, err
 	for _, r := range b.early {
 		b.fold(r)
 	}
 	b.early = nil
+	return misfit
+}
+
+// read takes what is known on to the log's end.
+func (b *boundary[S]) read(ctx context.Context, k *known[S]) error {
+	return b.log.Read(ctx, b.id, k.head.Position, func(r eventstore.Record) (err error) {
+		k.head, err = next(k.state, k.head, r)
+		return err
+	})
 }
 
 // start makes a boundary ready whose commits all come through follow.

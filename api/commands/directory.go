@@ -190,14 +190,29 @@ func (d *Directory) Active(namespace string) (active bool) {
 	return active
 }
 
-// load reads all registries from the log and gives the position up to which it is
-// complete.
-func (d *Directory) load(ctx context.Context) (uint64, error) {
-	last, err := d.log.Last(ctx)
-	if err != nil {
-		return 0, err
+// load reads all registries' commits after a position, and gives the position up to which
+// it is complete then, and how many there were.
+func (d *Directory) load(ctx context.Context, after uint64) (last uint64, read int, err error) {
+	if last, err = d.log.Last(ctx); err != nil || last == 0 {
+		return 0, 0, err
 	}
-	return last, d.log.ReadAll(ctx, domain.KindRegistry, 0, d.follow)
+	// What is read may end before it, and what follows begins behind it: that it is lost
+	// meanwhile, and its position another's, shows when it is known.
+	if _, err = d.log.At(ctx, last); err != nil {
+		return 0, 0, err
+	}
+	err = d.log.ReadAll(ctx, domain.KindRegistry, after, func(r eventstore.Record) error {
+		read++
+		return d.follow(r)
+	})
+	return last, read, err
+}
+
+// Len is how many namespaces there are.
+func (d *Directory) Len() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return len(d.namespaces)
 }
 
 // SealKeys are the ids of the keys that the webhooks' secrets are sealed with.

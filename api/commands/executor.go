@@ -11,19 +11,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
 )
 
 const (
-	// maxClaimBoundaries bounds how many namespaces' claims are kept in memory.
-	maxClaimBoundaries = 10_000
 	// maxTries bounds how often a command is decided again because others were first.
 	maxTries = 50
 	// maxBackoff bounds the pause before deciding again: enough to let a rival on
@@ -42,6 +37,11 @@ type Config struct {
 	NewID   func() string // ULIDs
 	Metrics *Metrics
 	Logger  *slog.Logger
+
+	Snapshots     Snapshots // nil: none are kept
+	SnapshotEvery uint64    // commits between two of the same at least; 0: DefaultSnapshotEvery
+	ClaimsMemory  int64     // bytes that claims in memory may take; 0: DefaultClaimsMemory
+
 	// Jitter draws a pause between 0 and most, so that rivals do not meet again; nil: at
 	// random. A simulation draws what it can draw again.
 	Jitter func(ctx context.Context, most time.Duration) time.Duration
@@ -52,9 +52,12 @@ type Config struct {
 type Executor struct {
 	Config
 	directory *Directory
-	claims    *lru.Cache[string, *boundary[*domain.Claims]]
-	claimsMu  sync.Mutex // so that a boundary is loaded once
+	claims    *claimsCache
+	saver     *saver
 	keys      *usedKeys
+
+	directoryNew    atomic.Uint64 // commits of registries that its snapshot does not have
+	directoryQueued atomic.Bool   // to be saved
 
 	position  atomic.Uint64 // followed up to here
 	confirmed atomic.Int64  // Unix nanoseconds of the last contact with the log's end
@@ -64,15 +67,13 @@ type Executor struct {
 
 // NewExecutor makes an Executor.
 func NewExecutor(c Config) *Executor {
-	cache, err := lru.New[string, *boundary[*domain.Claims]](maxClaimBoundaries)
-	if err != nil {
-		panic(err) // only for a size that is not positive
-	}
 	c.Log = c.Fence.Guard(c.Log)
 	if c.Jitter == nil {
 		c.Jitter = func(_ context.Context, most time.Duration) time.Duration { return rand.N(most) + 1 }
 	}
-	return &Executor{Config: c, directory: newDirectory(c.Log), claims: cache, keys: newUsedKeys()}
+	return &Executor{
+		Config: c, directory: newDirectory(c.Log), claims: newClaimsCache(c.ClaimsMemory), saver: newSaver(c.Logger), keys: newUsedKeys(),
+	}
 }
 
 // Directory is the registries of all namespaces.
@@ -80,12 +81,13 @@ func (x *Executor) Directory() *Directory { return x.directory }
 
 // Load reads the directory; commands and queries may start when it returns.
 func (x *Executor) Load(ctx context.Context) error {
-	last, err := x.directory.load(ctx)
+	last, err := x.loadDirectory(ctx)
 	if err != nil {
 		return logError(err)
 	}
 	x.advance(last)
 	x.confirm()
+	x.offerDirectory()
 	return nil
 }
 
@@ -110,6 +112,7 @@ func (x *Executor) Claims(ctx context.Context, namespace string, cmd domain.Clai
 		return answer, Result{Position: x.Position()}, x.Metrics.outcome(meta.Ref.Name, err)
 	}
 	defer release()
+	defer x.claims.pin(namespace)()
 	result, err := certain(ctx, x, func(atLeast uint64) (*boundary[*domain.Claims], decision) {
 		b, err := x.claimsOf(ctx, namespace)
 		if err == nil {
@@ -399,25 +402,21 @@ func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*d
 	if _, ok := x.directory.find(namespace); !ok {
 		return nil, domain.Errorf(domain.CodeNotFound, "There is no such namespace.")
 	}
-	x.claimsMu.Lock()
-	b, ok := x.claims.Get(namespace)
-	if !ok {
-		b = newBoundary(domain.ClaimsOf(namespace), x.Log, domain.NewClaims(namespace))
-		x.claims.Add(namespace, b)
+	h, fresh := x.claims.get(namespace, x.Log)
+	if fresh {
 		go func() {
 			// Not the caller's context: others may wait for the same load.
 			ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 			defer cancel()
-			b.load(ctx)
+			x.loadClaims(ctx, h)
 		}()
 	}
-	x.claimsMu.Unlock()
-	if err := b.wait(ctx); err != nil {
-		x.claims.Remove(namespace) // the next caller tries again
+	if err := h.wait(ctx); err != nil {
+		x.claims.remove(h) // the next caller tries again
 		x.close(err)
 		return nil, logError(err)
 	}
-	return b, nil
+	return h.boundary, nil
 }
 
 // ViewClaims runs f on the state of a namespace's claims, which holds commits that are on
@@ -425,6 +424,7 @@ func (x *Executor) claimsOf(ctx context.Context, namespace string) (*boundary[*d
 // when ViewClaims returns, that one is recorded. If it turns out that it is not, f is run
 // again.
 func (x *Executor) ViewClaims(ctx context.Context, namespace string, f func(*domain.Claims) (version uint64)) error {
+	defer x.claims.pin(namespace)()
 	b, err := x.claimsOf(ctx, namespace)
 	if err != nil {
 		return err

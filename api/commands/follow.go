@@ -16,8 +16,13 @@ const syncTimeout = 2 * time.Second
 // what this process knows grows old, and nobody is authorized on it for long. A log that
 // lost commits closes the fence.
 func (x *Executor) Run(ctx context.Context) error {
+	saving, stop := context.WithCancel(ctx)
+	var saver sync.WaitGroup
+	saver.Go(func() { x.saver.run(saving) })
 	err := x.follow(ctx)
 	x.close(err)
+	stop()
+	saver.Wait()
 	return err
 }
 
@@ -35,11 +40,10 @@ func (x *Executor) follow(ctx context.Context) error {
 			if err := x.directory.follow(r); err != nil {
 				return err
 			}
+			x.registryGrown()
 		case domain.KindClaims:
 			x.keys.note(r.Commit)
-			if b, ok := x.claims.Peek(r.Commit.Namespace); ok {
-				b.follow(r)
-			}
+			x.followClaims(r)
 		}
 		x.advance(r.Position)
 		return nil

@@ -24,11 +24,12 @@ const patience = 20 * time.Second
 // of an operation. A hook that is nil is no trouble.
 type troubled struct {
 	eventstore.Log
-	append func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error) // in a goroutine
-	read   func(b domain.Boundary, r eventstore.Record) error                                // for each record
-	tail   func()
-	last   func() error
-	follow func(eventstore.Record) // for each record
+	append  func(context.Context, eventstore.Head, *domain.Commit) (eventstore.Record, error) // in a goroutine
+	read    func(b domain.Boundary, r eventstore.Record) error                                // for each record
+	readAll func(eventstore.Record)                                                           // for each record
+	tail    func()
+	last    func() error
+	follow  func(eventstore.Record) // for each record
 }
 
 func (l *troubled) Begin(ctx context.Context, after eventstore.Head, c *domain.Commit) *eventstore.Pending {
@@ -72,6 +73,15 @@ func (l *troubled) Read(ctx context.Context, b domain.Boundary, after uint64, f 
 	})
 }
 
+func (l *troubled) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f func(eventstore.Record) error) error {
+	return l.Log.ReadAll(ctx, kind, after, func(r eventstore.Record) error {
+		if l.readAll != nil {
+			l.readAll(r)
+		}
+		return f(r)
+	})
+}
+
 func (l *troubled) Follow(ctx context.Context, after uint64, f func(eventstore.Record) error, caughtUp func(uint64)) error {
 	return l.Log.Follow(ctx, after, func(r eventstore.Record) error {
 		if l.follow != nil {
@@ -90,14 +100,18 @@ type tester struct {
 }
 
 // newTester makes an executor on a log; it runs until the test ends.
-func newTester(t *testing.T, log eventstore.Log) *tester {
+func newTester(t *testing.T, log eventstore.Log, change ...func(*Config)) *tester {
 	t.Helper()
 	x := &tester{t: t, stopped: make(chan error, 1)}
-	x.Executor = NewExecutor(Config{
+	config := Config{
 		Log: log, Limits: domain.DefaultOwnerLimits(), NewID: newID, Logger: logtest.Logger(t),
 		Metrics: NewMetrics(prometheus.NewRegistry()),
 		Now:     func() time.Time { return time.Now().Add(time.Duration(x.ahead.Load())) },
-	})
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	x.Executor = NewExecutor(config)
 	if err := x.Load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

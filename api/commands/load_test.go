@@ -169,7 +169,7 @@ func TestFollowingWhileALoadEnds(t *testing.T) {
 	}
 	for i := range 20_000 {
 		b := newBoundary(domain.ClaimsOf("acme"), &first{memory}, domain.NewClaims("acme"))
-		go b.load(t.Context())
+		go b.load(t.Context(), nil)
 		for b.at().Version == 0 {
 			runtime.Gosched()
 		}

@@ -11,6 +11,8 @@ type Metrics struct {
 	commands      *prometheus.CounterVec
 	appendSeconds prometheus.Histogram
 	conflicts     prometheus.Counter
+	snapshots     *prometheus.CounterVec
+	claimsMemory  prometheus.Gauge
 }
 
 // NewMetrics makes the collectors and registers them.
@@ -29,9 +31,21 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Name: "claimledger_append_conflicts_total",
 			Help: "Commits decided again because another process was first. Some are normal with several api processes; many mean that they work on the same namespace, and one process would serve it better.",
 		}),
+		snapshots: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "claimledger_snapshots_total",
+			Help: "Snapshots of claims and of the registries by operation (load, save) and outcome (used, none, ignored, saved, failed). They are a cache: failed means that more of the log is read when something is loaded; look at the bucket snapshots of the NATS server, and make it again with claimledger setup if it is gone.",
+		}, []string{"operation", "outcome"}),
+		claimsMemory: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "claimledger_claims_memory_bytes",
+			Help: "About what the claims in memory take; --claims-memory bounds it. If it stays at the bound and claimledger_snapshots_total{operation=\"load\"} grows with every request, allow more.",
+		}),
 	}
-	r.MustRegister(m.commands, m.appendSeconds, m.conflicts)
+	r.MustRegister(m.commands, m.appendSeconds, m.conflicts, m.snapshots, m.claimsMemory)
 	return m
+}
+
+func (m *Metrics) snapshot(operation, outcome string) {
+	m.snapshots.WithLabelValues(operation, outcome).Inc()
 }
 
 // outcome counts how a command ended and gives its error back.

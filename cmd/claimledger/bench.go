@@ -57,9 +57,11 @@ Requests are made and signed before a round begins (a signature lives 300 second
 kept-alive connections; the raw publisher is loaded from within its process, so its load costs less.
 A gateway's key signs for all agents of a namespace; submit-own-keys has each agent sign for itself.
 submit-tail begins requests at a steady rate whatever became of those before, and counts from when
-each was due. Every answer is checked, a wrong one ends the run; after each round that writes, the
-log is read to see that every acknowledged commit is there. Before the other side's turn, the read
-models catch up. On a file system in memory a sync costs nothing, and the figures mean nothing.`
+each was due. submit-large holds one namespace with --claims claims against one with few, in the same
+ledger, and load-large a new process's first look at it with a snapshot against one without. Every
+answer is checked, a wrong one ends the run; after each round that writes, the log is read to see that
+every acknowledged commit is there. Before the other side's turn, the read models catch up. On a file
+system in memory a sync costs nothing, and the figures mean nothing.`
 }
 
 // benchSettings are the flags of both kinds of run.
@@ -75,7 +77,7 @@ type benchCommand struct {
 	Workload string        `default:"*" help:"Which: names or patterns, comma between them." placeholder:"PATTERN,…"`
 	Rounds   int           `default:"3" help:"Rounds of each side." placeholder:"N"`
 	Duration time.Duration `default:"5s" help:"Of each side in each round." placeholder:"DURATION"`
-	Claims   int           `default:"100000" help:"Approved claims that verify is asked about." placeholder:"N"`
+	Claims   int           `default:"100000" help:"Approved claims that verify is asked about, and claims of the namespace of submit-large and load-large." placeholder:"N"`
 	Most     int           `name:"most-connections" default:"0" help:"For small machines: no workload gets more than these; 0: as its name says." placeholder:"N"`
 	Check    bool          `help:"Exit 1 where a wanted ratio is missed."`
 	Profile  string        `help:"Leave profiles of the ledger under each workload in this directory." placeholder:"DIR"`
@@ -169,7 +171,7 @@ func (c *benchSettings) config(w *world) bench.Config {
 	config := bench.Config{
 		Program: bench.Program{
 			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"},
-			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll,
+			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll, Cold: coldStart,
 		},
 		Progress: w.stderr, Namespaces: c.Namespaces, Roles: c.Roles,
 	}
@@ -212,6 +214,21 @@ func joinDatabase(ctx context.Context, dataDir string) (*pgx.Conn, error) {
 		return nil, err
 	}
 	return pgx.Connect(ctx, url)
+}
+
+// coldStart makes an executor that knows of the registries alone. It never runs, so that it
+// saves no snapshot either.
+func coldStart(ctx context.Context, log eventstore.Log, snapshots bool) (func(string) error, error) {
+	logger := slog.New(slog.DiscardHandler)
+	x := commands.NewExecutor(commands.Config{
+		Log: log, Now: time.Now, Metrics: commands.NewMetrics(prometheus.NewRegistry()), Logger: logger, ClaimsMemory: 1 << 30,
+	})
+	if stream, ok := log.(*eventstore.Stream); ok && snapshots {
+		x.Snapshots = stream.Snapshots()
+	}
+	return func(namespace string) error {
+		return x.ViewClaims(ctx, namespace, func(s *domain.Claims) uint64 { return s.Version() })
+	}, x.Load(ctx)
 }
 
 // registerAll makes namespaces as owner create does, many with one look at the log.

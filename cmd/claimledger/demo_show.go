@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 // How much of a long header value is shown: enough to see what it is, and of a

@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
 	"github.com/claimledger/claimledger/domain"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 // hooks is a webhook's endpoint that believes nothing that is not signed.
@@ -88,7 +90,12 @@ func (h *hooks) take(header http.Header, body []byte) error {
 	if header.Get("Webhook-Id") != got.ID || header.Get("X-Sigilum-Event") != got.Event {
 		return fmt.Errorf("event %s has the headers %v", got.ID, header)
 	}
+	elsewhere, err := standardwebhooks.NewWebhook(h.secret)
+	if err != nil {
+		return err
+	}
 	return errors.Join(
+		elsewhere.Verify(body, header), // not our own code's word alone
 		signature.Verify(header, body, []string{h.secret}, time.Now(), signature.DefaultTolerance),
 		signature.VerifyBody(header, body, []string{h.secret}),
 	)

@@ -20,6 +20,7 @@ const (
 	beVariable = "TEST_BINARY_IS"
 	beLedger   = "claimledger"
 	beNATS     = "nats-server"
+	beConsumer = "consumer of webhooks"
 	beUnsynced = "claimledger with a NATS server that does not sync"
 )
 
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 		main()
 	case beNATS:
 		natsMain()
+	case beConsumer:
+		consumerMain()
 	case beUnsynced:
 		unsyncedMain()
 	default:

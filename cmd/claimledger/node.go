@@ -177,6 +177,7 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 	x := commands.NewExecutor(commands.Config{
 		Log: stream, Fence: n.fence, Limits: n.limits(), Now: time.Now, NewID: newID,
 		Metrics: commands.NewMetrics(n.metrics), Logger: n.log,
+		Snapshots: stream.Snapshots(), ClaimsMemory: int64(n.ClaimsMemory) << 20,
 	})
 	for {
 		err := x.Load(ctx)

@@ -31,6 +31,7 @@ type commandLine struct {
 	Export    exportCommand    `cmd:"" help:"Write the log, or a part of it, to a file that can be verified anywhere. Example: claimledger export -o ledger.ndjson"`
 	Verify    verifyCommand    `cmd:"" help:"Check an export, or the log itself, without trusting the ledger. Example: claimledger verify ledger.ndjson"`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
+	Webhooks  webhooksCommands `cmd:"" help:"For who receives webhooks: try a receiver out on this machine, and find out why a signature does not verify."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
 	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
 	Version   versionCommand   `cmd:"" help:"Show the version."`

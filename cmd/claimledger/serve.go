@@ -39,6 +39,9 @@ const (
 	drainTimeout = 5 * time.Second
 )
 
+// maxClaimsMemory bounds --claims-memory: a terabyte.
+const maxClaimsMemory = 1 << 20
+
 type serveCommand struct {
 	placeSettings
 	keySettings
@@ -58,6 +61,7 @@ type serveCommand struct {
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
 	TrustedProxies      []netip.Prefix  `help:"Proxies that are believed when they say in X-Forwarded-For for whom they ask, as networks such as 10.0.0.0/8. It counts for --rate-limit-address alone." placeholder:"CIDR,…"`
 	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
+	ClaimsMemory        int             `default:"256" help:"About how much memory the claims of the namespaces in use may take, in MiB: 256 hold some 350,000 claims. Those used least recently go first, and come back from a snapshot." placeholder:"MIB"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
@@ -78,6 +82,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--webhook-disable-after and --webhook-keep must not be negative")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
+	case c.ClaimsMemory < 1 || c.ClaimsMemory > maxClaimsMemory:
+		return usageError{fmt.Errorf("--claims-memory must be from 1 to %d", maxClaimsMemory)}
 	case slices.ContainsFunc(c.CORSOrigins, func(o string) bool { return !isOrigin(o) }):
 		return usageError{errors.New("--cors-origins takes origins such as https://console.example, without a path")}
 	case c.RateLimitKey < 0 || c.RateLimitAddress < 0:

@@ -97,6 +97,8 @@ func TestBadSettings(t *testing.T) {
 		{nil, []string{"serve", "--rate-limit-key", "-1"}, "--rate-limit-key"},
 		{nil, []string{"serve", "--trusted-proxies", "10.0.0.1/33"}, "--trusted-proxies"},
 		{nil, []string{"serve", "--max-connections", "-1"}, "--max-connections"},
+		{nil, []string{"serve", "--claims-memory", "0"}, "--claims-memory"},
+		{nil, []string{"serve", "--claims-memory", "2000000"}, "--claims-memory"},
 		{nil, []string{"serve", "--max-connections", "1000000000"}, "ulimit -n"},
 		{nil, []string{"serve", "--log-level", "loud"}, "--log-level"},
 		{nil, []string{"serve", "--public-url", "ledger.example.com"}, "--public-url"},

@@ -17,12 +17,17 @@ import (
 // statusPoll is how often status looks while it waits.
 const statusPoll = 200 * time.Millisecond
 
+// runningSettings say which running ledger is meant.
+type runningSettings struct {
+	DataDir   string `default:"./data" help:"Of a ledger on this machine, which says there where it is." placeholder:"DIR"`
+	Listen    string `help:"Or where it listens. Default, where no ledger runs on the data directory: 127.0.0.1:8787." placeholder:"HOST:PORT"`
+	PublicURL string `help:"Or its URL." placeholder:"URL"`
+}
+
 type statusCommand struct {
-	DataDir   string        `default:"./data" help:"Of a ledger on this machine, which says there where it is." placeholder:"DIR"`
-	Listen    string        `help:"Or where it listens. Default, where no ledger runs on the data directory: 127.0.0.1:8787." placeholder:"HOST:PORT"`
-	PublicURL string        `help:"Or its URL." placeholder:"URL"`
-	Wait      time.Duration `help:"Wait this long for it to be ready." placeholder:"DURATION"`
-	JSON      bool          `help:"Print JSON."`
+	runningSettings
+	Wait time.Duration `help:"Wait this long for it to be ready." placeholder:"DURATION"`
+	JSON bool          `help:"Print JSON."`
 }
 
 // Help is shown below the flags.
@@ -53,13 +58,13 @@ func (c *statusCommand) Run(w *world) error {
 }
 
 // base is the URL of the ledger that is meant.
-func (c *statusCommand) base() string {
-	if c.PublicURL == "" && c.Listen == "" {
-		if url := toldURL(c.DataDir); url != "" {
+func (r runningSettings) base() string {
+	if r.PublicURL == "" && r.Listen == "" {
+		if url := toldURL(r.DataDir); url != "" {
 			return url
 		}
 	}
-	return publicURL(c.PublicURL, cmp.Or(c.Listen, defaultListen))
+	return publicURL(r.PublicURL, cmp.Or(r.Listen, defaultListen))
 }
 
 // defaultListen is where a ledger listens that is not told otherwise.

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 const (

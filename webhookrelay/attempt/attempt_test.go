@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/domain/signature"
 	"github.com/claimledger/claimledger/webhookrelay/attempt"
 	"github.com/claimledger/claimledger/webhookrelay/dialguard"
-	"github.com/claimledger/claimledger/webhookrelay/signature"
 )
 
 const (

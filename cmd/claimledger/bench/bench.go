@@ -32,7 +32,7 @@ type Config struct {
 	Rounds     int           // measured ones, of each side
 	Duration   time.Duration // of one round of one side
 	Namespaces int           // over which writing spreads
-	Claims     int           // approved ones, for verify
+	Claims     int           // that verify is asked about, and that the large namespace has
 	Most       int           // connections, whatever a workload wants; 0: as it wants
 	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
@@ -52,6 +52,9 @@ type Program struct {
 	OpenLog func(ctx context.Context, dataDir string) (eventstore.Log, func() error, error)
 	// OpenDatabase joins the database of that ledger.
 	OpenDatabase func(ctx context.Context, dataDir string) (*pgx.Conn, error)
+	// Cold begins what a process knows anew, with snapshots or without, and gives what
+	// loads a namespace's claims into it.
+	Cold func(ctx context.Context, log eventstore.Log, snapshots bool) (load func(namespace string) error, err error)
 	// Register makes namespaces, and for each a token to log in with.
 	Register func(ctx context.Context, log eventstore.Log, namespaces []string) (tokens []string, err error)
 }
@@ -110,6 +113,7 @@ type bench struct {
 	ledger    *ledger
 	publisher *publisher
 	tenants   []*tenant // made when first needed
+	crowded   *tenant   // the same
 }
 
 // Run measures the selected workloads, one after another, and gives their results.

@@ -30,6 +30,8 @@ var workloads = []workload{
 	tailWorkload("submit-tail", 64, 3),
 	streamWorkload("revoke-to-stream", 1000, 5),
 	syncWorkload("feed-sync", 500, 0.5),
+	largeWorkload("submit-large", 64, 0.9),
+	coldWorkload("load-large", 0.5),
 }
 
 // Names are the names of all workloads.

@@ -21,6 +21,7 @@ type gate struct {
 type operation struct {
 	kind     string
 	boundary domain.Boundary // zero: all of the log
+	name     string          // of a snapshot; empty: it is about the log
 	node     *node
 	life     int // of the node
 	command  int // whose call it is; background: the process's own
@@ -29,13 +30,21 @@ type operation struct {
 
 func (o *operation) String() string {
 	text := fmt.Sprintf("%s of node %d", o.kind, o.node.id)
-	if o.boundary.Namespace != "" {
-		text += " on " + o.boundary.String()
+	if of := o.of(); of != "" {
+		text += " on " + of
 	}
 	if o.command != background {
 		text += fmt.Sprintf(" for command %d", o.command)
 	}
 	return text
+}
+
+// of is what an operation is about.
+func (o *operation) of() string {
+	if o.boundary.Namespace != "" {
+		return o.boundary.String()
+	}
+	return o.name
 }
 
 const (
@@ -45,6 +54,8 @@ const (
 	opRead    = "read"
 	opReadOn  = "read on" // the second half of what was found
 	opReadAll = "read all"
+	opSave    = "save a snapshot"
+	opLoad    = "load a snapshot"
 )
 
 // verdict is how an operation ends.
@@ -56,6 +67,12 @@ const (
 	lostApplied verdict = "is recorded, ack lost"   // fails but persists
 	lostNothing verdict = "is not recorded, no ack" // fails, and nobody can tell
 	lostLate    verdict = "is on its way, no ack"   // and may arrive much later
+
+	// Of snapshots alone.
+	halved  verdict = "is torn"
+	damaged verdict = "has a bit flipped"
+	older   verdict = "is an older one"
+	missing verdict = "is gone"
 )
 
 // enter waits for the verdict. The process may be gone by then: what it is told does not
@@ -78,7 +95,7 @@ func (g *gate) all() []*operation {
 	defer g.mu.Unlock()
 	slices.SortFunc(g.waiting, func(a, b *operation) int {
 		return cmp.Or(cmp.Compare(a.node.id, b.node.id), cmp.Compare(a.command, b.command),
-			cmp.Compare(a.kind, b.kind), cmp.Compare(a.boundary.String(), b.boundary.String()))
+			cmp.Compare(a.kind, b.kind), cmp.Compare(a.of(), b.of()))
 	})
 	return slices.Clone(g.waiting)
 }

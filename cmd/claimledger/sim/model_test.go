@@ -334,7 +334,7 @@ func (w *world) judgeNode(n *node) {
 	}
 	for ns, want := range w.model.registries {
 		n.exec.Directory().View(ns, func(r *domain.Registry) {
-			if r.Version() > want.Version() || r.Version() == want.Version() && !reflect.DeepEqual(r, want) {
+			if r.Version() > want.Version() || r.Version() == want.Version() && !reflect.DeepEqual(r.Snapshot(), want.Snapshot()) {
 				w.fail("node %d has another registry of %s than the log", n.id, ns)
 			}
 		})

@@ -23,6 +23,7 @@ type node struct {
 
 	state  state
 	life   int  // counts its starts
+	misled bool // it knew commits that the log has lost since
 	afresh bool // it began, or compared the log with its mark, after the log lost something
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -55,7 +56,7 @@ func newNode(w *world, id int) *node {
 // start begins a new life of the node: it looks at its mark, loads, and follows.
 func (w *world) start(n *node) {
 	n.life++
-	n.afresh = w.torn
+	n.afresh, n.misled = w.torn, false
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.fence = eventstore.NewFence(discard)
 	n.watch = &eventstore.Watch{Log: watched{w.ledger.memory}, Fence: n.fence, File: n.mark, Logger: discard}
@@ -78,8 +79,8 @@ func (w *world) start(n *node) {
 	}
 	exec := commands.NewExecutor(commands.Config{
 		Log: log, Fence: fence, Limits: w.limits, Logger: discard, NewID: w.newID,
-		Metrics: commands.NewMetrics(prometheus.NewRegistry()),
-		Now:     func() time.Time { return w.now.Add(n.skew) },
+		Metrics: commands.NewMetrics(prometheus.NewRegistry()), Snapshots: &store{w, n, n.life}, SnapshotEvery: snapshotEvery,
+		Now: func() time.Time { return w.now.Add(n.skew) },
 		// The order in which those go on that fell together.
 		Jitter: func(ctx context.Context, _ time.Duration) time.Duration {
 			return time.Duration(callerOf(ctx)+2) * time.Microsecond
@@ -120,8 +121,11 @@ func (w *world) crash(n *node) {
 			continue
 		}
 		v := unreachable
-		if o.kind == opAppend {
+		switch o.kind {
+		case opAppend:
 			v = pick(w.rng, unreachable, lostApplied, lostLate)
+		case opSave:
+			v = pick(w.rng, unreachable, lostApplied, halved)
 		}
 		w.note("  %s %s", o, v)
 		w.gate.release(o, v)
@@ -139,6 +143,15 @@ func (w *world) clock(n *node) time.Time {
 
 // serves reports whether the node takes commands.
 func (n *node) serves() bool { return n.state == up || n.state == deaf }
+
+// knows is the position of the last commit that the node may know.
+func (n *node) knows() uint64 {
+	last := n.exec.Position()
+	for _, ns := range namespaces {
+		last = max(last, n.exec.Heads(ns))
+	}
+	return last
+}
 
 // registryVersion is how far the node knows a namespace's registry.
 func (n *node) registryVersion(namespace string) (version uint64) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 // receivers are the endpoints of all webhooks.

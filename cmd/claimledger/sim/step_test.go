@@ -80,7 +80,7 @@ func (w *world) ready(n *node) bool {
 		return false
 	}
 	for _, o := range w.gate.all() {
-		if o.node == n && o.command == background && o.kind != opTail {
+		if o.node == n && o.command == background && o.kind != opTail && o.kind != opSave {
 			return false
 		}
 	}
@@ -116,9 +116,15 @@ func (w *world) releaseSome() bool {
 	o, v := pick(w.rng, waiting...), works
 	if w.rng.Float64() < w.faults {
 		v = unreachable
-		if o.kind == opAppend {
+		switch o.kind {
+		case opAppend:
 			v = pick(w.rng, unreachable, lostApplied, lostNothing, lostLate)
+		case opSave:
+			v = pick(w.rng, unreachable, lostApplied, halved)
 		}
+	}
+	if o.kind == opLoad { // a cache may have anything at any time
+		v = pick(w.rng, v, v, older, missing, halved, damaged)
 	}
 	w.note("%s %s", o, v)
 	w.gate.release(o, v)
@@ -135,12 +141,18 @@ func (w *world) handOver() bool {
 	return true
 }
 
+// follow hands over commits one by one: what a snapshot then has is chosen by nobody else.
 func (w *world) follow(n *node, commits int) {
-	select {
-	case n.conn.feed <- commits:
-	default:
+	for before := n.exec.Position(); ; before = n.exec.Position() {
+		select {
+		case n.conn.feed <- min(commits, 1):
+		default:
+		}
+		w.settle()
+		if commits--; commits <= 0 || n.state != up || n.exec.Position() == before {
+			return
+		}
 	}
-	w.settle()
 }
 
 func (w *world) passes(d time.Duration) bool {
@@ -216,7 +228,9 @@ func (w *world) look(n *node) {
 	}
 	err := n.watch.Step(n.ctx)
 	w.note("node %d compares the log with its mark: %v", n.id, err)
-	n.afresh = n.afresh || w.torn && err == nil
+	// Once it has appended in the place of what was lost, that is the last that it knows:
+	// what it knew before, only its follower finds fault with, or its next start.
+	n.afresh = n.afresh || w.torn && err == nil && !n.misled
 	if err != nil && !w.torn {
 		w.fail("the watch of node %d found fault with a sound log: %v", n.id, err)
 	}
@@ -260,6 +274,7 @@ func (w *world) tear() bool {
 	w.torn = true
 	w.model.tear(last - lost)
 	for _, n := range w.nodes {
+		n.misled = n.state != down && n.knows() > last-lost
 		if n.watch != nil {
 			n.watch.Log = watched{w.ledger.memory}
 		}

@@ -49,6 +49,7 @@ type world struct {
 	ids      int
 	model    *model
 	torn     bool
+	kept     map[string][][]byte // snapshots by name, all that ever were
 
 	trace  []string
 	failed error
@@ -95,7 +96,7 @@ func newWorld(dir string, seed uint64, p plant) *world {
 	profileOf := rand.New(rand.NewPCG(seed, 0))
 	w := &world{
 		plant: p, dir: dir, limits: domain.OwnerLimits{Services: 3, KeysPerService: 2, WebhooksPerService: 2, ManagementKeys: 2},
-		now: begin, latest: begin, ledger: &ledger{memory: eventstore.NewMemory()}, claims: map[string][]string{},
+		now: begin, latest: begin, ledger: &ledger{memory: eventstore.NewMemory()}, claims: map[string][]string{}, kept: map[string][][]byte{},
 		profile: newProfile(profileOf), rng: profileOf,
 	}
 	w.model = newModel(w)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/claimledger/claimledger/webhookrelay/signature"
+	"github.com/claimledger/claimledger/domain/signature"
 )
 
 const (

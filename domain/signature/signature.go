@@ -9,7 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"net/http"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +40,8 @@ const (
 	maxSignatures = 16
 )
 
-// Why a delivery is not believed.
+// Why a delivery is not believed. What is returned says more, ErrMissing for one which
+// header it is about.
 var (
 	ErrNoSecret  = errors.New("webhook signature: no secret to verify with")
 	ErrMissing   = errors.New("webhook signature: a signature header is missing, repeated or malformed")
@@ -75,19 +76,30 @@ func Standard(secrets []string, id string, at time.Time, body []byte) (string, e
 	return strings.Join(signatures, " "), nil
 }
 
+// Header is an http.Header, of which a delivery's signatures are read.
+type Header interface {
+	Values(name string) []string
+}
+
 // Verify checks the Standard Webhooks headers of a delivery against any of the
 // secrets, and that its time is within the tolerance of now. A nil answer means that
 // the holder of a secret sent this body under this id at about this time; the same
 // delivery may still arrive more than once.
-func Verify(h http.Header, body []byte, secrets []string, now time.Time, tolerance time.Duration) error {
-	id, timestamp := single(h, HeaderID), single(h, HeaderTimestamp)
-	claimed := strings.Fields(strings.Join(h.Values(HeaderSignature), " "))
-	seconds, err := strconv.ParseInt(timestamp, 10, 64)
-	if id == "" || err != nil || seconds < 0 || len(claimed) == 0 || len(claimed) > maxSignatures {
-		return ErrMissing
+func Verify(h Header, body []byte, secrets []string, now time.Time, tolerance time.Duration) error {
+	id, err := single(h, HeaderID)
+	if err != nil {
+		return err
 	}
-	if age := now.Sub(time.Unix(seconds, 0)); age > tolerance || age < -tolerance {
-		return ErrTimestamp
+	timestamp, at, err := attemptTime(h)
+	if err != nil {
+		return err
+	}
+	macs, err := standardMACs(h)
+	if err != nil {
+		return err
+	}
+	if age := now.Sub(at); age > tolerance || age < -tolerance {
+		return fmt.Errorf("%w: it was sent %s", ErrTimestamp, whenSent(age))
 	}
 	var expected [][]byte
 	for _, secret := range secrets {
@@ -97,25 +109,60 @@ func Verify(h http.Header, body []byte, secrets []string, now time.Time, toleran
 		}
 		expected = append(expected, standardSum(key, id, timestamp, body))
 	}
+	return matchAny(macs, expected)
+}
+
+// attemptTime is when the attempt was made, as it is signed and as a time.
+func attemptTime(h Header) (text string, at time.Time, err error) {
+	if text, err = single(h, HeaderTimestamp); err != nil {
+		return "", time.Time{}, err
+	}
+	seconds, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || seconds < 0 {
+		return "", time.Time{}, fmt.Errorf("%w: %s is not a number of seconds", ErrMissing, HeaderTimestamp)
+	}
+	return text, time.Unix(seconds, 0), nil
+}
+
+func whenSent(age time.Duration) string {
+	if age < 0 {
+		return (-age).Round(time.Second).String() + " from now"
+	}
+	return age.Round(time.Second).String() + " ago"
+}
+
+// standardMACs are the v1 signatures that are claimed. Other versions may stand beside
+// them; they are not ours to judge.
+func standardMACs(h Header) ([][]byte, error) {
+	claimed := strings.Fields(strings.Join(h.Values(HeaderSignature), " "))
+	switch {
+	case len(claimed) == 0:
+		return nil, fmt.Errorf("%w: there is no %s", ErrMissing, HeaderSignature)
+	case len(claimed) > maxSignatures:
+		return nil, fmt.Errorf("%w: %s has more than %d signatures", ErrMissing, HeaderSignature, maxSignatures)
+	}
 	var macs [][]byte
 	for _, signature := range claimed {
-		// Other versions may stand beside v1; they are not ours to judge.
 		encoded, ours := strings.CutPrefix(signature, standardScheme)
 		if mac, err := base64.StdEncoding.DecodeString(encoded); ours && err == nil {
 			macs = append(macs, mac)
 		}
 	}
-	return matchAny(macs, expected)
+	return macs, nil
 }
 
 // VerifyBody checks HeaderBody against any of the secrets. It says nothing about
 // when the body was sent, so a captured delivery passes for ever: a receiver that can
 // should use Verify.
-func VerifyBody(h http.Header, body []byte, secrets []string) error {
-	encoded, ours := strings.CutPrefix(single(h, HeaderBody), bodyScheme)
+func VerifyBody(h Header, body []byte, secrets []string) error {
+	text, err := single(h, HeaderBody)
+	if err != nil {
+		return err
+	}
+	encoded, ours := strings.CutPrefix(text, bodyScheme)
 	mac, err := hex.DecodeString(encoded)
 	if !ours || err != nil {
-		return ErrMissing
+		return fmt.Errorf("%w: %s is not %s and hexadecimal digits", ErrMissing, HeaderBody, bodyScheme)
 	}
 	expected := make([][]byte, len(secrets))
 	for i, secret := range secrets {
@@ -143,13 +190,17 @@ func matchAny(macs, expected [][]byte) error {
 	return nil
 }
 
-// single is the header's value, or empty unless there is exactly one: of two, a
-// proxy and a receiver could each believe another.
-func single(h http.Header, name string) string {
-	if values := h.Values(name); len(values) == 1 {
-		return values[0]
+// single is the header's value where there is exactly one: of two, a proxy and a
+// receiver could each believe another.
+func single(h Header, name string) (string, error) {
+	values := h.Values(name)
+	switch {
+	case len(values) > 1:
+		return "", fmt.Errorf("%w: %s is there %d times", ErrMissing, name, len(values))
+	case len(values) == 0 || values[0] == "":
+		return "", fmt.Errorf("%w: there is no %s", ErrMissing, name)
 	}
-	return ""
+	return values[0], nil
 }
 
 func standardSum(key []byte, id, timestamp string, body []byte) []byte {

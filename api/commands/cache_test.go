@@ -1,0 +1,147 @@
+package commands
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
+)
+
+// holding makes an executor that may hold so many bytes of claims.
+func holding(t *testing.T, log eventstore.Log, bytes int64) *tester {
+	t.Helper()
+	return newTester(t, log, func(c *Config) {
+		c.ClaimsMemory, c.Snapshots, c.SnapshotEvery = bytes, &eventstore.MemorySnapshots{}, 2
+	})
+}
+
+// What takes more than it may makes those go that were used least recently, and the state
+// of those is kept.
+func TestClaimsGoWhenTheyTakeTooMuch(t *testing.T) {
+	t.Parallel()
+	memory := eventstore.NewMemory()
+	size := newTester(t, memory)
+	size.namespace("ns-0")
+	size.submit("ns-0")
+	if err := size.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	one := size.claims.Bytes()
+	x := holding(t, memory, 3*one)
+	for i := range 6 {
+		name := fmt.Sprint("ns-", i)
+		if i > 0 {
+			x.namespace(name)
+			x.submit(name)
+		} else {
+			x.stateOf(name)
+		}
+		if err := x.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		x.stateOf("ns-0") // stays, for it is used
+	}
+	if bytes := x.claims.Bytes(); bytes > 3*one {
+		t.Errorf("%d bytes are held, of %d", bytes, 3*one)
+	}
+	for i, want := range []bool{true, false, false, false, true, true} {
+		if _, held := x.claims.Peek(fmt.Sprint("ns-", i)); held != want {
+			t.Errorf("ns-%d is held: %t", i, held)
+		}
+	}
+	keptAt(t, x.Snapshots, "ns-1", 1) // half of what makes a snapshot due is worth one when it goes
+	if got, want := x.stateOf("ns-1"), size.stateOf("ns-1"); string(got) != string(want) {
+		t.Error("what comes back is another state")
+	}
+}
+
+// One that alone takes more than all may does its work all the same.
+func TestClaimsThatAreTooLarge(t *testing.T) {
+	t.Parallel()
+	x := holding(t, eventstore.NewMemory(), 1)
+	x.namespace("acme")
+	x.namespace("globex")
+	for range 3 {
+		id := x.submit("acme")
+		if _, _, err := x.claim("acme", domain.Approve{ClaimID: id}); err != nil {
+			t.Fatal(err)
+		}
+		x.submit("globex")
+	}
+}
+
+// A boundary is not let go of while somebody is at it: there would be another one in its
+// place, which decides beside it.
+func TestClaimsInUseStay(t *testing.T) {
+	t.Parallel()
+	log := newSlow()
+	x := holding(t, log, 1)
+	x.namespace("acme")
+	x.namespace("globex")
+	log.slowly()
+	var under []*asked
+	for i := range 3 {
+		under = append(under, x.ask(submission("acme")))
+		if i == 0 {
+			<-log.arrived
+		}
+		x.runsAhead(i + 1)
+	}
+	h, _ := x.claims.Peek("acme")
+	for range 3 { // each looks for something to let go of
+		x.stateOf("globex")
+		g, ok := x.claims.Peek("globex")
+		if ok {
+			x.grown(g)
+		}
+	}
+	if now, held := x.claims.Peek("acme"); !held || now != h {
+		t.Error("it was let go of under three commands")
+	}
+	for range under {
+		log.verdict <- nil
+	}
+	for _, u := range under {
+		if <-u.done; u.err != nil {
+			t.Error(u.err)
+		}
+	}
+}
+
+// Many use more namespaces than there is room for, and nobody gets a conflict: in one
+// process each namespace has one boundary that decides.
+func TestManyUseMoreThanThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	const spaces, clients, each = 5, 8, 20
+	memory := eventstore.NewMemory()
+	x := holding(t, memory, 1)
+	for i := range spaces {
+		x.namespace(fmt.Sprint("ns-", i))
+		x.must(fmt.Sprint("ns-", i), domain.ChangePolicy{MaxPending: new(clients * each)})
+	}
+	var group sync.WaitGroup
+	for c := range clients {
+		group.Go(func() {
+			for i := range each {
+				name := fmt.Sprint("ns-", (c+i)%spaces)
+				if _, _, err := x.claim(name, submission(name)); err != nil {
+					t.Error(err)
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	group.Wait()
+	total := 0
+	for i := range spaces {
+		if err := x.ViewClaims(t.Context(), fmt.Sprint("ns-", i), func(s *domain.Claims) uint64 { total += s.Len(); return s.Version() }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if total != clients*each {
+		t.Errorf("%d claims are there, of %d", total, clients*each)
+	}
+}
