@@ -91,15 +91,14 @@ func (s *Stream) ReadAll(ctx context.Context, kind domain.Kind, after uint64, f 
 	return s.readPositions(ctx, after, end.Sequence, f)
 }
 
-// readCounted reads a log without a last commit. It is empty; or its last commits were lost
-// by a store that still counts them, and the first so many are there that it holds.
+// readCounted reads a log without a last commit: an empty one, or what a store still holds
+// that lost its last ones.
 func (s *Stream) readCounted(ctx context.Context, after uint64, f func(Record) error) error {
-	info, err := s.info(ctx)
-	if err != nil {
+	held, counted, err := s.remnant(ctx)
+	if err != nil || counted == 0 {
 		return err
 	}
-	held, counted := info.State.Msgs, info.State.LastSeq
-	if err := s.readPositions(ctx, after, held, f); err != nil || held == counted {
+	if err := s.readPositions(ctx, after, held, f); err != nil {
 		return err
 	}
 	return &GapError{held, fmt.Sprintf("nothing comes, and the store has given positions up to %d", counted)}

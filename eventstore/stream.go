@@ -129,9 +129,21 @@ func (s *Stream) Tail(ctx context.Context, b domain.Boundary) (Head, error) {
 func (s *Stream) Last(ctx context.Context) (uint64, error) {
 	msg, err := s.getStored(ctx, getRequest{LastFor: allSubjects})
 	if errors.Is(err, ErrNoCommit) {
-		return 0, nil
+		held, _, err := s.remnant(ctx)
+		return held, err
 	}
 	return msg.Sequence, err
+}
+
+// remnant is what a store holds that lost its last commits and still counts them: asked
+// for its last one it has none. They are the first so many, unless it lost others too.
+// Both are 0 where nothing is lost, as of a log that is empty.
+func (s *Stream) remnant(ctx context.Context) (held, counted uint64, err error) {
+	info, err := s.info(ctx)
+	if err != nil || info.State.Msgs == info.State.LastSeq {
+		return 0, 0, err
+	}
+	return info.State.Msgs, info.State.LastSeq, nil
 }
 
 // At reads the commit from the stream's leader.

@@ -186,6 +186,9 @@ func TestRecut(t *testing.T) {
 	if read != was.End.Position || !errors.As(err, &gap) || gap.After != read {
 		t.Errorf("read up to %d and then: %v, want a gap after %d", read, err, was.End.Position)
 	}
+	if last, err := log.Last(t.Context()); err != nil || last != read {
+		t.Errorf("the last is %d, %v", last, err)
+	}
 	const kept = "log.kept"
 	if err := damaged.Recut(t.Context(), log, was.End.Position, kept); err != nil {
 		t.Fatal(err)
