@@ -12,6 +12,10 @@ import (
 	"github.com/claimledger/claimledger/projections/pgdb"
 )
 
+// lockPatience is how long a projector is given to notice that a generation is not its to
+// keep any more: it looks every second, unless the log or the database keeps it waiting.
+const lockPatience = logPatience + 5*time.Second
+
 // ErrBeingRebuilt means that another process rebuilds a model.
 var ErrBeingRebuilt = errors.New("another process rebuilds it already")
 
@@ -110,8 +114,7 @@ func (r *Rebuild) open(ctx context.Context, b *build, find func(pgx.Tx) (generat
 	if err != nil {
 		return err
 	}
-	held := fmt.Errorf("a projector of another process keeps generation %d up to date", b.tenure.number)
-	if err := b.lock(ctx, projectorLock(b.tenure.schema), held); err != nil {
+	if err := b.await(ctx, projectorLock(b.tenure.schema)); err != nil {
 		return err
 	}
 	return b.verify(ctx, b.tenure.generation)
@@ -144,6 +147,23 @@ func (b *build) lock(ctx context.Context, key int64, held error) error {
 		return held
 	}
 	return nil
+}
+
+// await takes the lock of a generation. A projector may have it for a moment: of one that
+// was dropped, whose name is free again, or of one that served until just now.
+func (b *build) await(ctx context.Context, key int64) error {
+	held := fmt.Errorf("a projector of another process does not leave generation %d", b.tenure.number)
+	for giveUp := time.Now().Add(lockPatience); ; {
+		err := b.lock(ctx, key, held)
+		if err == nil || !errors.Is(err, held) || time.Now().After(giveUp) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(retryFirst):
+		}
+	}
 }
 
 // become changes the state of a generation that does not serve.

@@ -28,6 +28,7 @@ type commandLine struct {
 	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
 	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
 	Log       logCommands      `cmd:"" help:"Check the log itself."`
+	Rebuild   rebuildCommands  `cmd:"" help:"Build read models anew from the log while everything is served, and switch to them."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
 	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/eventstore"
 )
 
@@ -31,6 +32,7 @@ type Config struct {
 	Duration   time.Duration // of one round of one side
 	Namespaces int           // over which writing spreads
 	Claims     int           // approved ones, for verify
+	Events     int           // in the log, for rebuild
 	Most       int           // connections, whatever a workload wants; 0: as it wants
 	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
@@ -50,6 +52,11 @@ type Program struct {
 	OpenLog func(ctx context.Context, dataDir string) (eventstore.Log, func() error, error)
 	// Register makes namespaces, and for each a token to log in with.
 	Register func(ctx context.Context, log eventstore.Log, namespaces []string) (tokens []string, err error)
+	// Executor executes commands on what is in the log by now.
+	Executor func(ctx context.Context, log eventstore.Log) (*commands.Executor, error)
+	// Rebuild rebuilds all read models of the ledger that runs on a data directory, and
+	// Copy copies their rows into tables without an index, which are dropped then.
+	Rebuild, Copy func(ctx context.Context, c Config, dataDir string) (Rows, error)
 }
 
 // Validate refuses what cannot be run, before anything is started.
@@ -61,6 +68,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--duration must be from more than nothing to %v: requests are signed before a round, and signatures do not live long", maxDuration)
 	case c.Claims < 1:
 		return errors.New("--claims must be at least 1")
+	case c.Events < 1:
+		return errors.New("--events must be at least 1")
 	case c.Most < 0:
 		return errors.New("--most-connections must not be negative")
 	}

@@ -28,6 +28,7 @@ var workloads = []workload{
 	latencyWorkload("submit-latency", 2.5),
 	verifyWorkload("verify-64", 64, 0.7),
 	tailWorkload("submit-tail", 64, 3),
+	rebuildWorkload("rebuild", 0.4),
 }
 
 // Names are the names of all workloads.
