@@ -69,11 +69,11 @@ func BenchmarkRead(b *testing.B) {
 // BenchmarkRebuild rebuilds all models from a history of claims that were approved, and of
 // which some were revoked long after.
 func BenchmarkRebuild(b *testing.B) {
-	w, _, ids := crowd(b, 40_000)
-	for _, id := range ids[:32_000] {
+	w, _, ids := crowd(b, 10_000)
+	for _, id := range ids[:8_000] {
 		w.approve(id)
 	}
-	for _, id := range ids[:8_000] {
+	for _, id := range ids[:2_000] {
 		w.revoke(id)
 	}
 	pool := newPool(b)

@@ -446,3 +446,65 @@ func TestRebuildStops(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTwoVersionsSideBySide: during a deploy, a process that knows another version than
+// what serves writes nothing, says so, and takes over when what it knows serves.
+func TestTwoVersionsSideBySide(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 49)
+	w.steps(80)
+	pool := newPool(t)
+	reader := newReader(t, pool)
+	stop := run(NewProjectors(w.log, pool, nil))
+	waitForAll(t, reader, w.last())
+	stop()
+	// What serves is a later program's from now on.
+	execute(t, pool, "UPDATE projections.generations SET version = 7 WHERE model = 'claims'")
+	if err := Setup(t.Context(), pool); err != nil { // each process does so when it starts
+		t.Fatal(err)
+	}
+	before := dumpOf(t, pool, "model_claims_v1_g1")
+	ps := NewProjectors(w.log, pool, nil)
+	defer run(ps)()
+	w.steps(40)
+	claims := func() Status {
+		all := ps.Status()
+		return all[slices.IndexFunc(all, func(s Status) bool { return s.Model == ClaimsModel })]
+	}
+	eventually(t, "the others go on, and it says why it does not", func() bool {
+		for _, s := range ps.Status() {
+			if s.Model != ClaimsModel && s.Position != w.last() {
+				return false
+			}
+		}
+		s := claims()
+		return !s.Active && s.Applied == 0 && strings.Contains(s.Waiting, "has version 7 and this program knows version 1")
+	})
+	if after := dumpOf(t, pool, "model_claims_v1_g1"); after != before {
+		t.Error(firstDifference(before, after))
+	}
+	if _, _, err := reader.Claim(t.Context(), "claim_x"); domain.ErrorCode(err) != domain.CodeServiceUnavailable || !strings.Contains(err.Error(), "version 7") {
+		t.Errorf("a read: %v", err)
+	}
+	// Two versions of a model that are equal in their rows need nobody's word.
+	if err := (&Rebuild{Log: w.log, Pool: pool}).Run(t.Context(), []string{ClaimsModel}); err != nil {
+		t.Fatal(err)
+	}
+	waitForAll(t, reader, w.last())
+	eventually(t, "it works", func() bool { s := claims(); return s.Active && s.Waiting == "" && s.Generation == 2 })
+	if got := states(t, pool, ClaimsModel); got != "1 kept, 2 serves" {
+		t.Error(got)
+	}
+}
+
+// dumpOf is every row of a schema's claims, and its checkpoint.
+func dumpOf(t testing.TB, pool *pgxpool.Pool, schema string) string {
+	t.Helper()
+	var rows string
+	err := pool.QueryRow(context.Background(), in(schema, `SELECT g.position || string_agg(c::text, E'\n' ORDER BY claim_id)
+		FROM projections.generations g, {schema}.claims c WHERE g.schema_name = $1 GROUP BY g.position`), schema).Scan(&rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
