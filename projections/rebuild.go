@@ -12,6 +12,10 @@ import (
 	"github.com/claimledger/claimledger/eventstore"
 )
 
+// finishAtOnce is how many models are compared and switched to at the same time: a
+// comparison is work for one of the server's processors.
+const finishAtOnce = 2
+
 // Rebuild builds generations of read models from the log beside those that serve, and
 // puts them in their place. It appends nothing to the log and touches nothing that serves
 // before the moment of the switch, in which a reader finds either the one or the other,
@@ -21,16 +25,17 @@ import (
 // same models goes on from there.
 type Rebuild struct {
 	Log eventstore.Log
-	// Pool has to have room for two connections at once. Each model takes one more, which
+	// Pool has to have room for four connections at once. Each model takes one more, which
 	// leaves the pool.
 	Pool *pgxpool.Pool
 	// Tell hears what is done, one step at a time. It may be nil.
 	Tell func(RebuildStep)
-	// Confirm is asked whether a generation may serve that another version of the model
+	// Confirm is asked, one question at a time, whether a generation may serve that another version of the model
 	// made and that differs from the one that does. Nil: none may.
 	Confirm func(Comparison) bool
 
-	chunk   int // most commits of a chunk that is loaded; 0: loadBatch
+	asking  sync.Mutex
+	chunk   int // commits of a chunk that is loaded; 0: from loadFirst to loadBatch
 	telling sync.Mutex
 }
 
@@ -86,16 +91,18 @@ func (r *Rebuild) Run(ctx context.Context, names []string) error {
 		return err
 	}
 	defer closeAll(builds)
-	r.load(ctx, builds)
+	places := make(chan struct{}, finishAtOnce)
+	r.load(ctx, builds, func(ctx context.Context, b *build) error {
+		places <- struct{}{}
+		defer func() { <-places }()
+		defer b.Close() // projectors wait for what serves now
+		return r.finish(ctx, b)
+	})
 	var errs []error
 	for _, b := range builds {
-		if b.err == nil {
-			b.err = r.finish(ctx, b)
-		}
 		if b.err != nil {
 			errs = append(errs, fmt.Errorf("rebuild %s: %w", b.model.Name, b.err))
 		}
-		b.Close()
 	}
 	return errors.Join(errs...)
 }
@@ -178,11 +185,17 @@ func (r *Rebuild) finish(ctx context.Context, b *build) error {
 			}
 			return &DifferentError{Comparison: *c}
 		}
-		if r.Confirm == nil || !r.Confirm(*c) {
+		if !r.confirmed(*c) {
 			return &DifferentError{Comparison: *c, Refused: true}
 		}
 	}
 	return r.turn(ctx, b, &c.Old)
+}
+
+func (r *Rebuild) confirmed(c Comparison) bool {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	return r.Confirm != nil && r.Confirm(c)
 }
 
 // tell tells a step of a build.

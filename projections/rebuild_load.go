@@ -17,6 +17,7 @@ const (
 	// applied. The more commits, the more of a claim's life is in one of them, and the less
 	// is written that a later commit changes.
 	loadBatch      = 20_000
+	loadFirst      = 1_000 // commits in the first chunk, and twice as many in each after it: nobody waits long to begin
 	loadBatchBytes = 16 << 20
 
 	// closeBy is how many commits may be left when the generation that serves is made to
@@ -26,14 +27,14 @@ const (
 
 // load brings builds to about where the generations that serve are: with whole chunks of
 // the log, which is read and decoded once for all of them, and with the indexes that only
-// readers need afterwards. What stops a build is left in it.
+// readers need afterwards; then it calls finish for each. What stops a build is left in it.
 //
 // Rows are copied where apply inserts them. Those of claims change later; they could be
 // kept in memory until they are final, but a log without end has claims without end that
 // are approved and never revoked. A row that a later chunk changes is updated in place
 // instead, through the one index that apply has: what a chunk holds bounds the memory, and
 // there is one way of folding and not another for rebuilding.
-func (r *Rebuild) load(ctx context.Context, builds []*build) {
+func (r *Rebuild) load(ctx context.Context, builds []*build, finish func(context.Context, *build) error) {
 	from, to := ^uint64(0), uint64(0)
 	for _, b := range builds {
 		b.upTo, _, b.err = b.target(ctx)
@@ -48,6 +49,9 @@ func (r *Rebuild) load(ctx context.Context, builds []*build) {
 		loading.Go(func() {
 			if b.err == nil {
 				b.err = r.loadOne(ctx, b)
+			}
+			if b.err == nil {
+				b.err = finish(ctx, b)
 			}
 			for range b.chunks { // others go on
 			}
@@ -82,7 +86,7 @@ func (r *Rebuild) readChunks(ctx context.Context, from, to uint64, f func([]even
 	if from >= to {
 		return nil
 	}
-	most := cmp.Or(r.chunk, loadBatch)
+	most := cmp.Or(r.chunk, loadFirst)
 	var chunk batch
 	err := r.Log.ReadAll(ctx, "", from, func(rec eventstore.Record) error {
 		chunk.add(rec)
@@ -91,6 +95,7 @@ func (r *Rebuild) readChunks(ctx context.Context, from, to uint64, f func([]even
 				return err
 			}
 			chunk = batch{}
+			most = cmp.Or(r.chunk, min(2*most, loadBatch))
 		}
 		if rec.Position >= to {
 			return errFull

@@ -56,8 +56,8 @@ Requests are made and signed before a round begins (a signature lives 300 second
 kept-alive connections; the raw publisher is loaded from within its process, so its load costs less.
 A gateway's key signs for all agents of a namespace; submit-own-keys has each agent sign for itself.
 rebuild builds all read models anew from a log of --events and more, while commands are given, and
-counts their rows until the last one serves; its yardstick is a COPY of those rows into tables without
-an index. Both run in the process that makes the load; a round takes as long as it takes.
+counts their rows until the last one serves; its yardstick is a COPY of those rows into
+tables like theirs. Both run in the process that makes the load; a round takes as long as it takes.
 submit-tail begins requests at a steady rate whatever became of those before, and counts from when
 each was due. Every answer is checked, a wrong one ends the run; after each round that writes, the
 log is read to see that every acknowledged commit is there. Before the other side's turn, the read

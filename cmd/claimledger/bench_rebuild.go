@@ -53,7 +53,7 @@ func rebuildAll(ctx context.Context, _ bench.Config, dataDir string) (rows bench
 }
 
 // copyAll copies what is in the read models to a file, and measures how long it takes to
-// copy it into tables that have no index.
+// copy it into tables like theirs, with their indexes.
 func copyAll(ctx context.Context, c bench.Config, dataDir string) (rows bench.Rows, err error) {
 	url, stop, err := placeSettings{DataDir: dataDir}.joinDatabase(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -94,7 +94,7 @@ func copyTable(ctx context.Context, conn *pgx.Conn, dir string, from tableName, 
 	if _, err := conn.PgConn().CopyTo(ctx, file, "COPY "+source+" TO STDOUT (FORMAT binary)"); err != nil {
 		return err
 	}
-	if _, err := conn.Exec(ctx, "CREATE TABLE "+target+" (LIKE "+source+" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)"); err != nil {
+	if _, err := conn.Exec(ctx, "CREATE TABLE "+target+" (LIKE "+source+" INCLUDING ALL)"); err != nil {
 		return err
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {

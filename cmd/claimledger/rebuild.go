@@ -77,7 +77,11 @@ func (c *rebuildCommand) Run(w *world) (err error) {
 		if c.Rollback {
 			return r.RollBack(ctx, c.Models)
 		}
-		return r.Run(ctx, c.Models)
+		err := r.Run(ctx, c.Models)
+		if different := (*projections.DifferentError)(nil); errors.As(err, &different) && different.Refused {
+			err = fmt.Errorf("%w; --yes confirms", err)
+		}
+		return err
 	})
 }
 

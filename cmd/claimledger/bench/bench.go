@@ -55,7 +55,7 @@ type Program struct {
 	// Executor executes commands on what is in the log by now.
 	Executor func(ctx context.Context, log eventstore.Log) (*commands.Executor, error)
 	// Rebuild rebuilds all read models of the ledger that runs on a data directory, and
-	// Copy copies their rows into tables without an index, which are dropped then.
+	// Copy copies their rows into other tables like theirs, which are dropped then.
 	Rebuild, Copy func(ctx context.Context, c Config, dataDir string) (Rows, error)
 }
 

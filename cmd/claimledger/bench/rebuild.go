@@ -62,7 +62,7 @@ func rebuildWorkload(name string, wanted float64) workload {
 		name: name, unit: perSecond, wanted: wanted,
 		what: fmt.Sprintf("rebuild: rows a second of all read models, from its begin to the last one's switch, comparing included, beside %d commands a second",
 			writesBeside),
-		yardstick: "COPY of the same rows, from a file into tables without an index, beside the same",
+		yardstick: "COPY of the same rows, from a file into empty tables like theirs with the same indexes, beside the same",
 		open: across(func(ctx context.Context, b *bench, tenants []*tenant) (*pair, error) {
 			f, err := b.fill(ctx, tenants)
 			if err != nil {
