@@ -181,7 +181,7 @@ func BenchmarkPace(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/writers=%d", one.name, writers), func(b *testing.B) {
 				ways := []*way{one.raw(b)}
 				for _, p := range [][3]int{
-					{1 << 30, 1 << 30, 1}, {4, 3, 1}, {4, 3, 2}, {12, 4, 1}, {12, 4, 2}, {20, 4, 1}, {32, 31, 1}, {32, 31, 2}, {64, 63, 2},
+					{1 << 30, 1 << 30, 1}, {2, 1, 1}, {4, 1, 1}, {4, 3, 1}, {4, 3, 2}, {12, 4, 1}, {12, 4, 2}, {20, 4, 1}, {32, 31, 1}, {32, 31, 2}, {64, 63, 2},
 				} {
 					log, err := eventstore.Open(b.Context(), one.nc, one.replicas, logtest.Logger(b))
 					if err != nil {

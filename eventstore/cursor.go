@@ -106,6 +106,9 @@ func (c *cursor) recovered() {
 	}
 }
 
+// more reports whether the next message is here already.
+func (c *cursor) more() bool { return c.feed != nil && len(c.feed.messages) > 0 }
+
 func (c *cursor) close() {
 	if c.feed != nil {
 		c.feed.close()

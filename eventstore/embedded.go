@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,6 +48,7 @@ type Embedded struct {
 	logger   *slog.Logger
 	brief    bool
 	server   *server.Server
+	staging  *staging
 	lock     *os.File
 	password string
 
@@ -84,6 +86,7 @@ func (e *Embedded) start() error {
 	if err != nil {
 		return fmt.Errorf("configure the embedded NATS server: %w", err)
 	}
+	staging := newStaging(e.dir, e.logger)
 	log := &serverLog{logger: e.logger}
 	e.server.SetLoggerV2(log, false, false, false)
 	e.server.Start()
@@ -93,6 +96,8 @@ func (e *Embedded) start() error {
 	if !e.server.ReadyForConnections(readyTimeout) {
 		return fmt.Errorf("the embedded NATS server in %s is not ready after %v", e.dir, readyTimeout)
 	}
+	e.staging = staging
+	e.staging.begin()
 	if e.brief {
 		return nil
 	}
@@ -160,6 +165,24 @@ func (e *Embedded) Connect() (*nats.Conn, error) {
 	return nc, nil
 }
 
+// Open makes what is missing of the log, and opens it as it suits this server. Stop closes
+// it.
+func (e *Embedded) Open(ctx context.Context) (*Stream, error) {
+	nc, err := e.Connect()
+	if err != nil {
+		return nil, err
+	}
+	if err := Create(ctx, nc, 1); err != nil {
+		return nil, err
+	}
+	s, err := Open(ctx, nc, 1, e.logger)
+	if err != nil {
+		return nil, err
+	}
+	e.staging.pace(s.group)
+	return s, nil
+}
+
 // Stop closes the connections and the store, and returns when everything is on
 // disk and the directory is free for another process. It may be called twice.
 func (e *Embedded) Stop() error {
@@ -173,6 +196,10 @@ func (e *Embedded) Stop() error {
 		e.server.Shutdown()
 		e.server.WaitForShutdown()
 		e.server = nil
+	}
+	if e.staging != nil {
+		e.staging.end()
+		e.staging = nil
 	}
 	if e.lock == nil {
 		return nil

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/claimledger/claimledger/domain"
 )
 
 // rewindPatience is how long Follow bears with a leader whose log ends before what
@@ -14,19 +12,23 @@ import (
 // was deposed may still answer.
 const rewindPatience = 10 * time.Second
 
-// Follow reads through a consumer, and hands a commit over when the leader shows
+// followAlone reads through a consumer of its own until it is at the log's end, where
+// there is a shared reading to go on with. It hands a commit over when the leader shows
 // that it is stored for good. The server does not promise that by delivering: it
 // tells consumers of a batch's messages before it syncs the batch to disk. One
 // question to the leader covers all that was delivered meanwhile.
-func (s *Stream) Follow(ctx context.Context, after uint64, f func(Record) error, caughtUp func(last uint64)) error {
+func (s *Stream) followAlone(ctx context.Context, at *place, f func(Record) error, caughtUp func(uint64)) (*reading, error) {
 	fl := &follower{
-		s: s, f: f, caughtUp: caughtUp, after: after,
-		cursor: &cursor{s: s, subject: allSubjects, after: after},
+		s: s, f: f, caughtUp: caughtUp, at: *at,
+		cursor: &cursor{s: s, subject: allSubjects, after: at.position},
 		tick:   time.NewTicker(CaughtUpInterval),
 	}
-	defer fl.tick.Stop()
-	defer fl.cursor.close()
-	return fl.run(ctx)
+	err := fl.run(ctx)
+	*at = fl.at
+	if err != nil {
+		fl.close()
+	}
+	return fl.joined, err
 }
 
 type follower struct {
@@ -35,19 +37,25 @@ type follower struct {
 	caughtUp func(uint64)
 	cursor   *cursor
 	tick     *time.Ticker
+	shared   bool     // others take part already
+	joined   *reading // to go on with
 
-	after       uint64      // position handed over
-	hash        domain.Hash // of the commit there; zero: not known yet
-	seen        *feed       // the consumer since which the log is known to have it
-	durable     uint64      // position that the leader has shown
-	behindSince time.Time   // when the leader was first seen to end too early
+	at          place     // handed over
+	seen        *feed     // the consumer since which the log is known to have it
+	durable     uint64    // position that the leader has shown
+	behindSince time.Time // when the leader was first seen to end too early
+}
+
+func (fl *follower) close() {
+	fl.tick.Stop()
+	fl.cursor.close()
 }
 
 func (fl *follower) run(ctx context.Context) error {
 	if err := fl.confirm(ctx); err != nil {
 		return err
 	}
-	for {
+	for fl.joined == nil {
 		m, err := fl.cursor.next(ctx, fl.tick.C)
 		switch {
 		case errors.Is(err, errNothingYet):
@@ -62,6 +70,7 @@ func (fl *follower) run(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
 }
 
 // handOver checks, waits until the message is durable, and calls f.
@@ -69,8 +78,8 @@ func (fl *follower) handOver(ctx context.Context, m message) error {
 	if err := fl.same(ctx); err != nil {
 		return err
 	}
-	if m.position != fl.after+1 {
-		return &GapError{fl.after, fmt.Sprintf("the next is at %d", m.position)}
+	if m.position != fl.at.position+1 {
+		return &GapError{fl.at.position, fmt.Sprintf("the next is at %d", m.position)}
 	}
 	rec, err := fl.s.recent.decode(m.subject, m.position, m.data)
 	if err != nil {
@@ -89,8 +98,8 @@ func (fl *follower) handOver(ctx context.Context, m message) error {
 	if err := fl.f(rec); err != nil {
 		return err
 	}
-	fl.after, fl.hash = m.position, rec.Hash
-	if fl.after == fl.durable {
+	fl.at = place{m.position, rec.Hash}
+	if fl.at.position == fl.durable {
 		fl.report()
 	}
 	return nil
@@ -101,8 +110,8 @@ func (fl *follower) confirm(ctx context.Context) error {
 	if err := fl.same(ctx); err != nil {
 		return err
 	}
-	shown, err := fl.look(ctx, fl.after)
-	if err == nil && shown && fl.after == fl.durable {
+	shown, err := fl.look(ctx, fl.at.position)
+	if err == nil && shown && fl.at.position == fl.durable {
 		fl.report()
 	}
 	return err
@@ -112,19 +121,19 @@ func (fl *follower) confirm(ctx context.Context) error {
 // each consumer: a server that lost commits has been away. It may have been given others
 // since, so that it is as long as before, or longer.
 func (fl *follower) same(ctx context.Context) error {
-	if fl.after == 0 || fl.cursor.feed == nil || fl.cursor.feed == fl.seen {
+	if fl.at.position == 0 || fl.cursor.feed == nil || fl.cursor.feed == fl.seen {
 		return nil
 	}
 	var pause backoff
 	for {
-		rec, err := fl.s.At(ctx, fl.after)
+		rec, err := fl.s.At(ctx, fl.at.position)
 		switch {
-		case err == nil && (fl.hash.IsZero() || rec.Hash == fl.hash):
-			fl.hash, fl.seen = rec.Hash, fl.cursor.feed
+		case err == nil && (fl.at.hash.IsZero() || rec.Hash == fl.at.hash):
+			fl.at.hash, fl.seen = rec.Hash, fl.cursor.feed
 			return nil
 		case err == nil:
-			return &BrokenError{fl.after, fmt.Sprintf("it has another commit there (hash %s) than was handed over before (hash %s): "+
-				"commits were lost and their positions given to others", rec.Hash, fl.hash)}
+			return &BrokenError{fl.at.position, fmt.Sprintf("it has another commit there (hash %s) than was handed over before (hash %s): "+
+				"commits were lost and their positions given to others", rec.Hash, fl.at.hash)}
 		case errors.Is(err, ErrNoCommit):
 			return nil // look bears with that, for as long as there is an excuse
 		case asBroken(err) != nil:
@@ -150,7 +159,7 @@ func (fl *follower) look(ctx context.Context, position uint64) (shown bool, err 
 	case fl.behindSince.IsZero():
 		fl.behindSince = time.Now()
 	case time.Since(fl.behindSince) > rewindPatience:
-		return false, &GapError{fl.after, fmt.Sprintf("the ledger ends at %d", last)}
+		return false, &GapError{fl.at.position, fmt.Sprintf("the ledger ends at %d", last)}
 	}
 	return false, nil
 }
@@ -158,6 +167,9 @@ func (fl *follower) look(ctx context.Context, position uint64) (shown bool, err 
 func (fl *follower) report() {
 	fl.cursor.recovered()
 	if fl.caughtUp != nil {
-		fl.caughtUp(fl.after)
+		fl.caughtUp(fl.at.position)
+	}
+	if !fl.shared {
+		fl.joined = fl.s.join(fl)
 	}
 }

@@ -33,16 +33,26 @@ type pace struct {
 	maxBatches int
 }
 
-// paceOf is what BenchmarkPace and BenchmarkBatch show. One node syncs the disk for each
-// message that comes alone, and for a batch, which it stages in files of its own, pays
-// about as much as for fifteen of them, whatever its size. A quorum replicates together
-// what comes together anyway, so that a batch saves it less. On both, a second batch on
-// its way only halves the first.
+// paceOf is what BenchmarkPace and BenchmarkBatch show of servers that run elsewhere. One
+// node syncs the disk for each message that comes alone, and for a batch, which it stages
+// in files of its own, pays about as much as for fifteen of them, whatever its size. A
+// quorum replicates together what comes together anyway, so that a batch saves it less. On
+// both, a second batch on its way only halves the first.
 func paceOf(replicas int) pace {
 	if replicas == 1 {
 		return pace{batchFrom: 20, maxPlain: 4, maxBatches: 1}
 	}
 	return pace{batchFrom: 32, maxPlain: 31, maxBatches: 1}
+}
+
+// paceInMemory is that of one node which stages batches in memory, where a batch costs
+// what one commit costs.
+var paceInMemory = pace{batchFrom: 2, maxPlain: 1, maxBatches: 1}
+
+func (g *group) setPace(p pace) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pace = p
 }
 
 // ErrBusy means that too many commits wait to be recorded already. Nothing was

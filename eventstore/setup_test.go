@@ -110,7 +110,7 @@ func TestFollowNoticesAShortenedLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fl := &follower{s: s, after: 5, cursor: &cursor{}, caughtUp: func(uint64) { t.Error("caught up with a log that is shorter") }}
+	fl := &follower{s: s, at: place{position: 5}, cursor: &cursor{}, caughtUp: func(uint64) { t.Error("caught up with a log that is shorter") }}
 	if err := fl.confirm(t.Context()); err != nil || fl.behindSince.IsZero() {
 		t.Fatalf("at first: %v", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,6 +38,9 @@ type Stream struct {
 	recent *recent                // commits, decoded
 	config jetstream.StreamConfig // that the stream must have
 	logger *slog.Logger
+
+	sharing sync.Mutex
+	reading *reading // that those who follow the log's end take part in; nil: nobody does
 
 	profiles *Profiles
 	usage    *Usage

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/claimledger/claimledger/eventstore"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
 
@@ -113,6 +115,20 @@ func (c *crashTest) end() {
 	c.ledger.stop()
 }
 
+// loseMemory removes what the killed server had of its store in memory, as a machine does
+// that goes down.
+func loseMemory(t *testing.T, dir string) {
+	t.Helper()
+	link := filepath.Join(dir, "nats", "jetstream", "$G", "streams", eventstore.StreamName, "batches")
+	to, err := os.Readlink(link)
+	if err != nil {
+		return // it had nothing there
+	}
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A ledger that is killed again and again loses nothing that it answered for, and does
 // nothing twice. Its PostgreSQL does not survive it; killed by itself, it comes back, and
 // costs no command.
@@ -123,6 +139,9 @@ func TestCrashOfTheLedger(t *testing.T) {
 	c.rounds("the ledger is killed", func() {
 		pid := postmaster(dir)
 		c.ledger.kill()
+		if rand.N(2) == 0 {
+			loseMemory(t, dir)
+		}
 		c.restart()
 		if now := postmaster(dir); now == pid || now == 0 {
 			t.Errorf("PostgreSQL was process %d and is %d after the ledger was killed", pid, now)

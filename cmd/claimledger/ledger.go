@@ -36,15 +36,19 @@ func (p placeSettings) openLog(ctx context.Context, alone bool, logger *slog.Log
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	nc, close, err := p.connect(ctx, alone, logger)
+	nc, server, close, err := p.connect(ctx, alone, logger)
 	if err != nil {
 		return nil, nil, err
 	}
-	if p.embedded() {
-		err = eventstore.Create(ctx, nc, replicas)
-	}
-	if err == nil {
-		stream, err = eventstore.Open(ctx, nc, replicas, logger)
+	if server != nil {
+		stream, err = server.Open(ctx)
+	} else {
+		if p.embedded() {
+			err = eventstore.Create(ctx, nc, replicas)
+		}
+		if err == nil {
+			stream, err = eventstore.Open(ctx, nc, replicas, logger)
+		}
 	}
 	if errors.Is(err, eventstore.ErrNotSetUp) {
 		err = fmt.Errorf("%w: run claimledger setup once", err)
@@ -57,17 +61,18 @@ func (p placeSettings) openLog(ctx context.Context, alone bool, logger *slog.Log
 
 func (p placeSettings) natsDir() string { return filepath.Join(p.DataDir, "nats") }
 
-// connect reaches the NATS server, and starts the embedded one where needed.
-func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Logger) (*nats.Conn, func() error, error) {
+// connect reaches the NATS server, or starts the embedded one where needed: then there is
+// no connection yet.
+func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Logger) (*nats.Conn, *eventstore.Embedded, func() error, error) {
 	if !p.embedded() {
 		nc, err := eventstore.Connect(p.NATSURL, p.NATSCreds, logger)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
-		return nc, func() error { nc.Close(); return nil }, nil
+		return nc, nil, func() error { nc.Close(); return nil }, nil
 	}
 	if err := makeDataDir(p.DataDir); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	giveUp := time.Now().Add(lockPatience)
 	server, err := p.startNATS(!alone, logger)
@@ -76,22 +81,18 @@ func (p placeSettings) connect(ctx context.Context, alone bool, logger *slog.Log
 		// on its way down, or a short command of the operator's.
 		if !alone {
 			if nc, close, err := p.join(); err == nil {
-				return nc, close, nil
+				return nc, nil, close, nil
 			}
 		}
 		if sleep(ctx, lockInterval) != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		server, err = p.startNATS(!alone, logger)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	nc, err := server.Connect()
-	if err != nil {
-		return nil, nil, errors.Join(err, server.Stop())
-	}
-	return nc, server.Stop, nil
+	return nil, server, server.Stop, nil
 }
 
 func (p placeSettings) startNATS(brief bool, logger *slog.Logger) (*eventstore.Embedded, error) {

@@ -31,14 +31,7 @@ func Embedded(t testing.TB) (*eventstore.Stream, *eventstore.Embedded) {
 			t.Errorf("stop the embedded server: %v", err)
 		}
 	})
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatalf("connect: %v", err)
-	}
-	if err := eventstore.Create(ctx, nc, 1); err != nil {
-		t.Fatalf("create: %v", err)
-	}
-	stream, err := eventstore.Open(ctx, nc, 1, Logger(t))
+	stream, err := server.Open(ctx)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}

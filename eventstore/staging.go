@@ -1,0 +1,162 @@
+package eventstore
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	// stagingRoot is where Linux has a file system in memory that everybody may use.
+	stagingRoot = "/dev/shm"
+	// tmpfsMagic is what statfs(2) calls such a file system.
+	tmpfsMagic = 0x01021994
+	// stagingRoom is what has to be free there: several times what batches take.
+	stagingRoom = 8 * maxBatchBytes
+	// stagingCheck is how often it is looked whether the directory is still there: some
+	// systems clear it when a user logs out.
+	stagingCheck = 5 * time.Second
+)
+
+// staging lets the embedded server stage its batches in memory.
+//
+// The server makes a store for each batch, with directories and files of its own, writes
+// the batch there, and from there to the stream, which it then syncs. On a disk the first
+// part costs several times as much as the second, and nothing that is promised rests on
+// it: it lets a server that was killed in the middle complete the batch. It still does,
+// for what is in memory outlives the process. When the machine itself goes down in the
+// middle, the first few commits of a batch may be in the log without the rest: each is a
+// decision of its own, in its order, and none has been acknowledged.
+type staging struct {
+	link   string // in the server's store, in the place of its own directory
+	prefix string // of the directory it leads to, which is this store's alone
+	logger *slog.Logger
+
+	before string // where the link of an earlier process leads to
+	stop   chan struct{}
+	checks sync.WaitGroup
+
+	mu      sync.Mutex
+	current string   // empty: batches are staged on disk
+	logs    []*group // to be told when that changes
+}
+
+// newStaging looks, before the server starts, for what an earlier process left behind.
+func newStaging(dir string, logger *slog.Logger) *staging {
+	if absolute, err := filepath.Abs(dir); err == nil {
+		dir = absolute
+	}
+	name := sha256.Sum256([]byte(dir))
+	s := &staging{
+		link:   filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", StreamName, "batches"),
+		prefix: filepath.Join(stagingRoot, "claimledger-"+hex.EncodeToString(name[:6])+"-"),
+		logger: logger, stop: make(chan struct{}),
+	}
+	switch to, err := os.Readlink(s.link); {
+	case err != nil:
+	case strings.HasPrefix(to, s.prefix):
+		s.before = to
+	default:
+		// It came with a copy of another store, which may be running.
+		_ = os.Remove(s.link)
+	}
+	return s
+}
+
+// begin makes the directory once the server has taken what it needs from the one before.
+// Without one the batches go to disk, as they do on other systems.
+func (s *staging) begin() {
+	if s.before != "" {
+		_ = os.RemoveAll(s.before)
+	}
+	current, err := s.make()
+	if err != nil {
+		s.logger.Debug("batches are staged on disk", "error", err)
+		return
+	}
+	s.current = current
+	s.checks.Go(func() {
+		tick := time.NewTicker(stagingCheck)
+		defer tick.Stop()
+		for {
+			select {
+			case <-s.stop:
+				return
+			case <-tick.C:
+			}
+			if !s.intact() {
+				return
+			}
+		}
+	})
+}
+
+func (s *staging) make() (dir string, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(stagingRoot, &st); err != nil {
+		return "", err
+	}
+	if free := uint64(st.Bavail) * uint64(st.Bsize); int64(st.Type) != tmpfsMagic || free < stagingRoom {
+		return "", fmt.Errorf("%s is not in memory, or has less than %d MiB free", stagingRoot, stagingRoom>>20)
+	}
+	if err := os.MkdirAll(filepath.Dir(s.link), 0o700); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(stagingRoot, filepath.Base(s.prefix)); err != nil {
+		return "", err
+	}
+	if err = os.Symlink(dir, s.link); err != nil {
+		return "", errors.Join(err, os.Remove(dir))
+	}
+	return dir, nil
+}
+
+// intact gives the server its own directory back when the other has gone.
+func (s *staging) intact() bool {
+	if _, err := os.Stat(s.current); !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	s.logger.Warn("the directory in memory was removed; batches are staged on disk from now on", "directory", s.current)
+	_ = os.Remove(s.link)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = ""
+	for _, g := range s.logs {
+		g.setPace(paceOf(1))
+	}
+	return false
+}
+
+// pace has a log's batches made as it suits where they are staged.
+func (s *staging) pace(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != "" {
+		s.logs = append(s.logs, g)
+		g.setPace(paceInMemory)
+	}
+}
+
+// end removes what was made, after the server has stopped.
+func (s *staging) end() {
+	close(s.stop)
+	s.checks.Wait()
+	if s.current == "" {
+		return
+	}
+	if to, err := os.Readlink(s.link); err == nil && to == s.current {
+		_ = os.Remove(s.link)
+	}
+	_ = os.RemoveAll(s.current)
+}
