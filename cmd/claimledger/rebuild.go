@@ -71,7 +71,7 @@ func (c *rebuildCommand) Run(w *world) (err error) {
 		return err
 	}
 	return c.withModels(w, func(ctx context.Context, log eventstore.Log, pool *pgxpool.Pool) error {
-		p := newRebuildProgress(w, c.JSON)
+		p := newRebuildProgress(w, c.JSON, time.Now)
 		defer p.end()
 		r := &projections.Rebuild{Log: log, Pool: pool, Tell: p.tell, Confirm: func(d projections.Comparison) bool { return c.confirm(p, d) }}
 		if c.Rollback {

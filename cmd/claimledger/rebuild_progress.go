@@ -29,6 +29,7 @@ type rebuildProgress struct {
 	out, err io.Writer
 	json     bool
 	terminal bool
+	now      func() time.Time
 
 	mu     sync.Mutex
 	models map[string]*loading
@@ -40,8 +41,8 @@ type rebuildProgress struct {
 // loading is how far a model is.
 type loading struct{ from, at, upTo uint64 }
 
-func newRebuildProgress(w *world, asJSON bool) *rebuildProgress {
-	return &rebuildProgress{out: w.stdout, err: w.stderr, json: asJSON, terminal: isTerminal(w.stderr), models: map[string]*loading{}, began: time.Now()}
+func newRebuildProgress(w *world, asJSON bool, now func() time.Time) *rebuildProgress {
+	return &rebuildProgress{out: w.stdout, err: w.stderr, json: asJSON, terminal: isTerminal(w.stderr), now: now, models: map[string]*loading{}, began: now()}
 }
 
 // rebuildEvent is a line of --json.
@@ -122,12 +123,12 @@ func (p *rebuildProgress) loading(s projections.RebuildStep) {
 	case p.terminal:
 		every = barEvery
 	}
-	if time.Since(p.told) < every {
+	if p.now().Sub(p.told) < every {
 		return
 	}
-	p.told = time.Now()
+	p.told = p.now()
 	done, total := p.slowest()
-	rate := float64(done) / time.Since(p.began).Seconds()
+	rate := float64(done) / p.now().Sub(p.began).Seconds()
 	left := float64(total-done) / rate
 	switch {
 	case p.json:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -241,5 +243,60 @@ func (b *rebuilt) dropModels(also string) {
 	}
 	if err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// TestRebuildProgress: each kind of reader is told how far it is, at which rate and how
+// long it will take, and of several models by the one that has most left.
+func TestRebuildProgress(t *testing.T) {
+	steps := []projections.RebuildStep{
+		{Model: "claims", Generation: 2, Step: projections.StepBegun},
+		{Model: "feed", Generation: 3, Step: projections.StepResumed, Position: 500},
+		{Model: "claims", Generation: 2, Step: projections.StepLoading, Position: 250, UpTo: 1000},
+		{Model: "claims", Generation: 2, Step: projections.StepLoading, Position: 1000, UpTo: 1000}, // too soon to tell
+		{Model: "claims", Generation: 2, Step: projections.StepIndexing, Position: 1000},
+		{Model: "claims", Step: projections.StepCompared, Position: 1000, Comparison: &projections.Comparison{
+			Model: "claims", Position: 1000, Old: 1, New: 2, OldVersion: 1, NewVersion: 2, Rows: 7,
+			Differences: []projections.Difference{{Table: "claims", Shape: "with colour text", Changed: 1, Examples: []projections.RowDifference{{Old: "(a)", New: "(b)"}}}},
+		}},
+		{Model: "claims", Generation: 2, Step: projections.StepServes, Position: 1003},
+	}
+	tell := func(change func(*rebuildProgress)) (out, err string) {
+		var o, e bytes.Buffer
+		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		p := newRebuildProgress(&world{t.Context(), &o, &e}, false, func() time.Time { return now })
+		now = now.Add(10 * time.Second)
+		change(p)
+		for _, s := range steps {
+			p.tell(s)
+		}
+		p.end()
+		return o.String(), e.String()
+	}
+	lines := `claims: generation 2 is begun
+feed: generation 3 is taken up again at position 500
+loading: 250 of 1000 commits, 25 a second, 30s left
+claims: loaded up to position 1000; making indexes
+claims: generation 2 (version 2) differs from generation 1 (version 1), which serves, at position 1000
+  claims: with colour text; 1 rows changed, 0 gone, 0 new
+    old (a)
+    new (b)
+claims: generation 2 serves, from position 1003 on
+`
+	if out, err := tell(func(*rebuildProgress) {}); out != lines || err != "" {
+		t.Errorf("plain: %s%s", out, err)
+	}
+	out, bar := tell(func(p *rebuildProgress) { p.terminal = true })
+	if without := strings.Replace(lines, "loading: 250 of 1000 commits, 25 a second, 30s left\n", "", 1); out != without {
+		t.Errorf("beside a bar: %s", out)
+	}
+	if !strings.Contains(bar, "loading") || !strings.Contains(bar, "25%") || !strings.Contains(bar, "250/1000") {
+		t.Errorf("the bar: %q", bar)
+	}
+	out, err := tell(func(p *rebuildProgress) { p.json = true })
+	events := strings.Split(strings.TrimSpace(out), "\n")
+	var e rebuildEvent
+	if json.Unmarshal([]byte(events[2]), &e) != nil || len(events) != 6 || err != "" || e.Step != projections.StepLoading || e.UpTo != 1000 || e.Rate != 25 || e.Left != 30 {
+		t.Errorf("JSON: %s%s", out, err)
 	}
 }
