@@ -416,19 +416,11 @@ func TestRebuildStops(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 47)
 	w.steps(100)
-	name := w.names[0]
-	c := domain.NewCommit("01BADBADBADBADBADBADBADBAD", domain.ClaimsOf(name), w.now, domain.Actor{Kind: domain.ActorClock},
-		domain.CommandRef{}, nil, []domain.Payload{domain.ClaimRevoked{ClaimID: "claim_nobody_knows"}})
-	c.Version = 1 << 40
-	stored, err := c.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad := w.log.Inject(domain.ClaimsOf(name), stored)
+	bad, badID := w.inapplicable()
 	pool := newPool(t)
-	err = (&Rebuild{Log: w.log, Pool: pool}).Run(t.Context(), nil)
+	err := (&Rebuild{Log: w.log, Pool: pool}).Run(t.Context(), nil)
 	var stopped *StoppedError
-	if !errors.As(err, &stopped) || stopped.Position != bad || stopped.CommitID != c.ID || strings.Count(err.Error(), c.ID) != 2 {
+	if !errors.As(err, &stopped) || stopped.Position != bad || stopped.CommitID != badID || strings.Count(err.Error(), badID) != 2 {
 		t.Fatal(err)
 	}
 	for model, want := range map[string]string{ClaimsModel: "1 serves, 2 unfinished", FeedModel: "1 serves, 2 unfinished", HistoryModel: "1 kept, 2 serves"} {
