@@ -165,6 +165,33 @@ func TestCrashOfTheLedger(t *testing.T) {
 	c.end()
 }
 
+// Of two projectors either may be killed at any time: the other one goes on where it was,
+// and the read models are what the log makes.
+func TestCrashOfAProjector(t *testing.T) {
+	t.Parallel()
+	e := newExternal(t)
+	e.setup()
+	var projectors [2]*process
+	for i := range projectors {
+		projectors[i] = e.role(roleProjector, freeAddress(t))
+	}
+	c := startCrashTest(t, append(e.allInOne(freeAddress(t)), "--roles", "api,relay"), e.place(),
+		placeSettings{NATSURL: e.natsURL("claimledger"), Replicas: 1}, e.database.URL())
+	if c.plan.rounds > 1 {
+		c.plan.rounds *= 10 // it takes little
+		c.paceIs(100 * time.Millisecond)
+	}
+	down := -1
+	c.rounds("one of two projectors is killed", func() {
+		if down >= 0 {
+			projectors[down] = e.role(roleProjector, freeAddress(t))
+		}
+		down = rand.N(len(projectors))
+		projectors[down].kill() // and is missing when the read models are checked
+	})
+	c.end()
+}
+
 // One of three NATS servers may be killed at any time, and comes back with what it missed.
 func TestCrashOfANATSNode(t *testing.T) {
 	t.Parallel()
