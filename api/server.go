@@ -65,6 +65,7 @@ type Health struct {
 	FailureCount    int
 	LastTriggeredAt *time.Time
 	LastFailureAt   *time.Time
+	FailingSince    *time.Time // since when every attempt has failed; nil: the last one did not
 }
 
 // Server answers the API. It is safe for concurrent use.

@@ -80,7 +80,7 @@ func (s *Server) withHealth(ctx context.Context, b webhookBody) webhookBody {
 		s.config.Logger.Warn("how deliveries go cannot be read", "webhook_id", b.ID, "error", err)
 	}
 	h := health[b.ID]
-	b.FailureCount, b.LastTriggeredAt, b.LastFailureAt = h.FailureCount, h.LastTriggeredAt, h.LastFailureAt
+	b.FailureCount, b.LastTriggeredAt, b.LastFailureAt, b.FailingSince = h.FailureCount, h.LastTriggeredAt, h.LastFailureAt, h.FailingSince
 	return b
 }
 

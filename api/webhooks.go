@@ -32,6 +32,7 @@ type webhookBody struct {
 	FailureCount    int        `json:"failure_count"`
 	LastTriggeredAt *time.Time `json:"last_triggered_at"`
 	LastFailureAt   *time.Time `json:"last_failure_at"`
+	FailingSince    *time.Time `json:"failing_since"`
 	CreatedAt       time.Time  `json:"created_at"`
 }
 
@@ -148,7 +149,7 @@ func (s *Server) renderWebhooks(ctx context.Context, rows []projections.Webhook)
 		h := health[w.ID]
 		bodies[i] = webhookBody{
 			ID: w.ID, URL: w.URL, Events: publicEvents(w.Events), Description: w.Description, Active: w.Active, CreatedAt: w.CreatedAt,
-			FailureCount: h.FailureCount, LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt,
+			FailureCount: h.FailureCount, LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt, FailingSince: h.FailingSince,
 		}
 	}
 	return bodies, nil

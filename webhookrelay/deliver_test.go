@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/webhookrelay"
 )
@@ -406,19 +408,27 @@ func (w *world) pagesToFindWork() (pages int) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		var plan []struct {
-			Plan struct {
-				Hit  int `json:"Shared Hit Blocks"`
-				Read int `json:"Shared Read Blocks"`
-			}
-		}
 		if _, err := tx.Exec(w.t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"); err != nil {
 			w.t.Fatal(err)
 		}
-		if err := tx.QueryRow(w.t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+string(statement), args...).Scan(&plan); err != nil {
-			w.t.Fatal(err)
-		}
-		pages += plan[0].Plan.Hit + plan[0].Plan.Read
+		pages += w.pages(tx, string(statement), args...)
 	}
 	return pages
+}
+
+// pages is how many pages a statement looks at.
+func (w *world) pages(on interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, statement string, args ...any) int {
+	w.t.Helper()
+	var plan []struct {
+		Plan struct {
+			Hit  int `json:"Shared Hit Blocks"`
+			Read int `json:"Shared Read Blocks"`
+		}
+	}
+	if err := on.QueryRow(w.t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+statement, args...).Scan(&plan); err != nil {
+		w.t.Fatal(err)
+	}
+	return plan[0].Plan.Hit + plan[0].Plan.Read
 }

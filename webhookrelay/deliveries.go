@@ -57,6 +57,7 @@ type WebhookHealth struct {
 	FailureCount    int64 // failed attempts, ever
 	LastTriggeredAt *time.Time
 	LastFailureAt   *time.Time
+	FailingSince    *time.Time // since when every attempt has failed; nil: the last one did not
 }
 
 const (
@@ -187,7 +188,7 @@ func (r *Deliveries) Health(ctx context.Context, webhookIDs []string) (map[strin
 	health := make(map[string]WebhookHealth, len(webhookIDs))
 	var id string
 	var h WebhookHealth
-	_, err = pgx.ForEachRow(rows, []any{&id, &h.FailureCount, &h.LastTriggeredAt, &h.LastFailureAt}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&id, &h.FailureCount, &h.LastTriggeredAt, &h.LastFailureAt, &h.FailingSince}, func() error {
 		health[id] = h
 		return nil
 	})

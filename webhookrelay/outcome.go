@@ -76,6 +76,8 @@ type endpointChange struct {
 	goneAt                     *time.Time
 	failed                     int
 	lastTriggered, lastFailure *time.Time
+	recovered                  bool       // an attempt succeeded
+	failingSince               *time.Time // the first failure, or the first after a success
 }
 
 // writing gathers the rows of an exchange's statements, column by column.
@@ -132,9 +134,14 @@ func (w *writing) add(r result, s schedule) {
 func (e *endpointChange) note(r result, probe time.Duration) {
 	e.endpoint.took(r.outcome, r.ended, probe)
 	e.lastTriggered = later(e.lastTriggered, r.begun)
-	if !r.outcome.OK() {
+	if r.outcome.OK() {
+		e.recovered, e.failingSince = true, nil
+	} else {
 		e.failed++
 		e.lastFailure = later(e.lastFailure, r.ended)
+		if e.failingSince == nil {
+			e.failingSince = &r.ended
+		}
 	}
 	if r.outcome.Gone() {
 		e.goneAt = later(e.goneAt, r.ended)
@@ -157,13 +164,15 @@ func (w *writing) statements() *pgx.Batch {
 	}
 	var ids []string
 	var failures, failed []int
-	var paused, gone, triggered, failedAt []*time.Time
+	var paused, gone, triggered, failedAt, failingSince []*time.Time
+	var recovered []bool
 	for id, e := range w.endpoints {
 		ids, failures, failed = append(ids, id), append(failures, e.failures), append(failed, e.failed)
 		paused, gone = append(paused, e.pausedUntil), append(gone, e.goneAt)
 		triggered, failedAt = append(triggered, e.lastTriggered), append(failedAt, e.lastFailure)
+		recovered, failingSince = append(recovered, e.recovered), append(failingSince, e.failingSince)
 	}
-	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt)
+	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt, recovered, failingSince)
 	return b
 }
 

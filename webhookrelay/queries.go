@@ -76,6 +76,14 @@ var (
 	endTaskSQL string
 	//go:embed queries/list_gone.sql
 	listGoneSQL string
+	//go:embed queries/list_failing.sql
+	listFailingSQL string
+	//go:embed queries/list_unwarned.sql
+	listUnwarnedSQL string
+	//go:embed queries/warn.sql
+	warnSQL string
+	//go:embed queries/prune.sql
+	pruneSQL string
 	//go:embed queries/ask_disable.sql
 	askDisableSQL string
 )

@@ -43,6 +43,12 @@ type Config struct {
 	// Retries are the waits after each failed attempt; nil means DefaultRetries. A
 	// delivery that failed once more than there are waits is dead.
 	Retries []time.Duration
+	// DisableAfter is for how long every attempt has to have failed for a webhook to be
+	// disabled; after half of it, that is said. 0: none is disabled for that.
+	DisableAfter time.Duration
+	// Keep is how long a delivery is kept that was delivered, is dead or was cancelled. 0:
+	// for ever.
+	Keep time.Duration
 	// AllowPrivate is for development: http and private targets.
 	AllowPrivate bool
 	// Version is the product's, for the User-Agent.
@@ -59,6 +65,9 @@ type Config struct {
 	// Rand gives numbers in [0, 1) for jitter; nil means math/rand.
 	Rand func() float64
 }
+
+// DefaultDisableAfter is several times as long as the retries of one delivery take.
+const DefaultDisableAfter = 5 * 24 * time.Hour
 
 // DefaultRetries wait longer each time, 15 hours in all.
 func DefaultRetries() []time.Duration {
@@ -102,7 +111,10 @@ func New(c Config) (*Relay, error) {
 
 	m := newMetrics()
 	d := newDeliverer(c, rand.Text(), m)
-	u := &upkeep{pool: c.Pool, disabler: c.Disabler, clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal()}
+	u := &upkeep{
+		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
+		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(),
+	}
 	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
@@ -167,7 +179,8 @@ func (r *Relay) DeliverDue(ctx context.Context) (attempts int, err error) {
 }
 
 // Upkeep requeues what enabled webhooks have, cancels what deleted webhooks have, does
-// what owners asked for, and has the webhooks disabled whose receivers are gone.
+// what owners asked for, and has the webhooks disabled whose receivers are gone or have
+// failed for too long.
 func (r *Relay) Upkeep(ctx context.Context) error { return r.upkeep.step(ctx) }
 
 // Metrics are the relay's collectors, to be registered.

@@ -20,11 +20,6 @@ const (
 	taskRows = 1000
 
 	upkeepInterval = 5 * time.Second
-	// askAgainAfter is how long a command to disable a webhook has to come back through
-	// the log before it is given again.
-	askAgainAfter = 30 * time.Second
-
-	goneReason = "The endpoint answered 410 Gone."
 )
 
 // upkeep does, piece by piece, what a change of a webhook means for the deliveries that
@@ -32,10 +27,13 @@ const (
 type upkeep struct {
 	pool     *pgxpool.Pool
 	disabler Disabler
-	clock    func() time.Time
-	logger   *slog.Logger
-	requeued func() // there may be deliveries due
-	wake     signal
+	// disableAfter is how long nothing but failures is borne; 0: for ever
+	disableAfter time.Duration
+	keep         time.Duration // 0: for ever
+	clock        func() time.Time
+	logger       *slog.Logger
+	requeued     func() // there may be deliveries due
+	wake         signal
 }
 
 func (u *upkeep) run(ctx context.Context) {
@@ -57,6 +55,9 @@ func (u *upkeep) run(ctx context.Context) {
 // step does all that there is to do. One webhook's trouble leaves the others' alone.
 func (u *upkeep) step(ctx context.Context) error {
 	errs := []error{u.disableGone(ctx)}
+	if u.disableAfter > 0 {
+		errs = append(errs, u.warn(ctx), u.disableFailing(ctx))
+	}
 	rows, err := u.pool.Query(ctx, listTasksSQL)
 	if err != nil {
 		return errors.Join(append(errs, err)...)
@@ -78,7 +79,7 @@ func (u *upkeep) step(ctx context.Context) error {
 		}
 	}
 	served, err := u.serveRequests(ctx)
-	errs = append(errs, err)
+	errs = append(errs, err, u.prune(ctx))
 	if len(tasks)+served > 0 {
 		u.requeued()
 	}
@@ -124,28 +125,4 @@ func (u *upkeep) cancelPiece(ctx context.Context, tx pgx.Tx, webhookID string) (
 	}
 	_, err = tx.Exec(ctx, endTaskSQL, webhookID, taskCancel)
 	return false, err
-}
-
-// disableGone has the webhooks disabled whose receivers answered 410. They are held here
-// from that answer on; the command makes it known, and is given again until it is.
-func (u *upkeep) disableGone(ctx context.Context) error {
-	now := u.clock()
-	rows, err := u.pool.Query(ctx, listGoneSQL, now.Add(-askAgainAfter))
-	if err != nil {
-		return err
-	}
-	type gone struct{ WebhookID, Namespace, ServiceID string }
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[gone])
-	errs := []error{err}
-	for _, g := range all {
-		if _, err := u.pool.Exec(ctx, askDisableSQL, g.WebhookID, now); err != nil {
-			return errors.Join(append(errs, err)...)
-		}
-		if err := u.disabler.DisableWebhook(ctx, g.Namespace, g.ServiceID, g.WebhookID, goneReason); err != nil {
-			errs = append(errs, fmt.Errorf("disable webhook %s: %w", g.WebhookID, err))
-			continue
-		}
-		u.logger.Info("a webhook was disabled", "webhook_id", g.WebhookID, "namespace", g.Namespace, "reason", goneReason)
-	}
-	return errors.Join(errs...)
 }

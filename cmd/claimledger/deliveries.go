@@ -32,7 +32,9 @@ func (d deliveryStore) WebhookHealth(ctx context.Context, webhookIDs []string) (
 	}
 	health := make(map[string]api.Health, len(found))
 	for id, h := range found {
-		health[id] = api.Health{FailureCount: int(h.FailureCount), LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt}
+		health[id] = api.Health{
+			FailureCount: int(h.FailureCount), LastTriggeredAt: h.LastTriggeredAt, LastFailureAt: h.LastFailureAt, FailingSince: h.FailingSince,
+		}
 	}
 	return health, nil
 }

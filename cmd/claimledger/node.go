@@ -290,7 +290,7 @@ func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *
 	}
 	relay, err := webhookrelay.New(webhookrelay.Config{
 		Log: stream, Pool: pool, SealKey: key, Disabler: disabler{x}, Alone: n.DatabaseURL == "",
-		Retries: n.WebhookRetries, AllowPrivate: n.WebhookAllowPrivate, Version: version(), Logger: n.log,
+		Retries: n.WebhookRetries, DisableAfter: n.WebhookDisableAfter, Keep: n.WebhookKeep, AllowPrivate: n.WebhookAllowPrivate, Version: version(), Logger: n.log,
 	})
 	if err != nil {
 		return err

@@ -51,6 +51,8 @@ type serveCommand struct {
 	MaxLag              time.Duration   `default:"30s" help:"How far a read model may be behind the log before health checks and status say that something is wrong." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
+	WebhookDisableAfter time.Duration   `default:"120h" help:"How long every attempt has to fail for a webhook to be disabled; 0: none is." placeholder:"DURATION"`
+	WebhookKeep         time.Duration   `default:"2160h" help:"How long webhook deliveries are kept that were delivered, are dead or were cancelled; 0: for ever." placeholder:"DURATION"`
 	CORSOrigins         []string        `name:"cors-origins" help:"Origins whose pages may call the API from a browser, such as https://console.example." placeholder:"ORIGIN,…"`
 	SignUp              bool            `help:"Anybody may begin a namespace, with a passkey."`
 	RateLimitKey        float64         `default:"0" help:"Requests a second for each key or session; 0: any number." placeholder:"N"`
@@ -75,6 +77,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--max-lag must be longer than nothing")}
 	case c.HeadInterval <= 0:
 		return usageError{errors.New("--head-interval must be longer than nothing")}
+	case c.WebhookDisableAfter < 0 || c.WebhookKeep < 0:
+		return usageError{errors.New("--webhook-disable-after and --webhook-keep must not be negative")}
 	case c.MaxServices < 1 || c.MaxKeys < 1 || c.MaxWebhooks < 1:
 		return usageError{errors.New("--max-services, --max-keys and --max-webhooks must be at least 1")}
 	case slices.ContainsFunc(c.CORSOrigins, func(o string) bool { return !isOrigin(o) }):
