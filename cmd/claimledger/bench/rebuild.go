@@ -147,13 +147,28 @@ func (f *filling) measured(what func(ctx context.Context, b Config, dataDir stri
 			})
 			ended <- err
 		}()
+		var profile Control // of this process, in which it happens
+		if path := f.ledger.profile; path != "" {
+			if err := profile.start(path); err != nil {
+				stop()
+				return Outcome{}, errors.Join(err, ignoreCanceled(<-ended))
+			}
+		}
 		cpu := cpuTime()
 		rows, err := what(ctx, f.Config, f.ledger.dir)
 		o := Outcome{Done: int(rows.Rows), Elapsed: rows.Took, CPU: cpuTime() - cpu}
-		stop()
-		if writing := <-ended; err == nil && !errors.Is(writing, context.Canceled) {
-			err = fmt.Errorf("the commands beside: %w", writing)
+		if profile.cpu != nil {
+			err = errors.Join(err, profile.stop())
 		}
-		return o, err
+		stop()
+		return o, errors.Join(err, ignoreCanceled(<-ended))
 	}
+}
+
+// ignoreCanceled is what ended commands, unless that was their end.
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
