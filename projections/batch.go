@@ -59,6 +59,11 @@ var (
 func (p *Projector) apply(ctx context.Context, b batch) error {
 	ctx, cancel := patient(ctx)
 	defer cancel()
+	return p.applyAll(ctx, b)
+}
+
+// applyAll is apply for as long as ctx allows.
+func (p *Projector) applyAll(ctx context.Context, b batch) error {
 	records, err := p.contiguous(b.records)
 	if err != nil {
 		return err
@@ -111,7 +116,7 @@ func (p *Projector) transact(ctx context.Context, records []eventstore.Record, f
 	err := pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
 		// The checkpoint first: a rival waits for its row, and then has not touched the
 		// others.
-		tag, err := tx.Exec(ctx, advanceSQL, t.model, t.number, t.position, t.hash[:], last.Position, last.Hash[:], ago(fresh), channel)
+		tag, err := tx.Exec(ctx, advanceSQL, t.model, t.number, t.position, t.hash[:], last.Position, last.Hash[:], ago(fresh), channel, t.serving)
 		if err != nil {
 			return err
 		}
@@ -141,7 +146,7 @@ func (p *Projector) freshen(ctx context.Context, at time.Time) error {
 	if time.Since(t.freshened) < freshEvery {
 		return nil
 	}
-	tag, err := t.conn.Exec(ctx, freshenSQL, t.model, t.number, t.position, t.hash[:], ago(at))
+	tag, err := t.conn.Exec(ctx, freshenSQL, t.model, t.number, t.position, t.hash[:], ago(at), t.serving)
 	if err != nil {
 		return err
 	}

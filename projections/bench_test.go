@@ -65,3 +65,29 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRebuild rebuilds all models from a history of claims that were approved, and of
+// which some were revoked long after.
+func BenchmarkRebuild(b *testing.B) {
+	w, _, ids := crowd(b, 10_000)
+	for _, id := range ids[:8_000] {
+		w.approve(id)
+	}
+	for _, id := range ids[:2_000] {
+		w.revoke(id)
+	}
+	pool := newPool(b)
+	catchUp(b, w.log, pool)
+	var rows int64
+	for b.Loop() {
+		r := &Rebuild{Log: w.log, Pool: pool, Tell: func(s RebuildStep) {
+			if s.Comparison != nil {
+				rows += s.Comparison.Rows
+			}
+		}}
+		if err := r.Run(b.Context(), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(rows)/b.Elapsed().Seconds(), "rows/s")
+}

@@ -227,6 +227,7 @@ func (f *feedFold) changeSet(rec eventstore.Record, r *feedRow, change int) {
 func (f *feedFold) store(ctx context.Context, t *target) error {
 	var added [][]any
 	var ended []string
+	var changes feedRowChanges
 	for _, r := range f.touched {
 		c := r.claim
 		switch {
@@ -234,7 +235,7 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 			ended = append(ended, c.ClaimID)
 		case r.ended:
 		case r.stored:
-			t.queueOne("claim "+c.ClaimID, feedUpdateSQL, c.ClaimID, r.approvedAt, c.ExpiresAt, c.Position, r.listed)
+			changes.add(r)
 		default:
 			var position *uint64
 			if c.Position != 0 {
@@ -249,6 +250,9 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 	if len(ended) > 0 {
 		t.queue(feedDeleteSQL, ended)
 	}
+	if len(changes.ids) > 0 {
+		t.queue(feedUpdateSQL, changes.ids, changes.approved, changes.until, changes.positions, changes.listed)
+	}
 	if len(f.sets) > 0 {
 		var services []string
 		var revisions []uint64
@@ -262,4 +266,21 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 		return err
 	}
 	return t.flush(ctx)
+}
+
+// feedRowChanges are the columns of the rows to update: claims that were pending and are
+// approved now.
+type feedRowChanges struct {
+	ids             []string
+	approved, until []*time.Time
+	positions       []uint64
+	listed          []bool
+}
+
+func (c *feedRowChanges) add(r *feedRow) {
+	c.ids = append(c.ids, r.claim.ClaimID)
+	c.approved = append(c.approved, r.approvedAt)
+	c.until = append(c.until, r.claim.ExpiresAt)
+	c.positions = append(c.positions, r.claim.Position)
+	c.listed = append(c.listed, r.listed)
 }

@@ -112,7 +112,7 @@ func TestFeedChanges(t *testing.T) {
 func TestForgottenChanges(t *testing.T) {
 	t.Parallel()
 	const kept = 150
-	m := Model{FeedModel, 1, statement("feed/schema.sql"), applyFeed(kept)}
+	m := Model{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), indexes: statement("feed/indexes.sql"), apply: applyFeed(kept)}
 	w := newWorld(t, 11)
 	for w.last() < 2*feedTrimEvery+kept+50 {
 		w.step()

@@ -28,6 +28,9 @@ type Model struct {
 	Version int
 
 	tables string // the statements that make the tables, in an empty schema
+	// indexes are the statements that make what readers need besides, and apply does not:
+	// a generation is loaded without them, which is faster.
+	indexes string
 	// apply brings the tables from just before the first of the records to just after
 	// the last. They are in the ledger's order, without a gap. It may not look at
 	// anything but them and the tables: no clock, no other model.
@@ -35,11 +38,11 @@ type Model struct {
 }
 
 var models = []Model{
-	{Name: ClaimsModel, Version: 1, tables: statement("claims/schema.sql"), apply: applyClaims},
+	{Name: ClaimsModel, Version: 1, tables: statement("claims/schema.sql"), indexes: statement("claims/indexes.sql"), apply: applyClaims},
 	{Name: NamespacesModel, Version: 1, tables: statement("namespaces/schema.sql"), apply: applyNamespaces},
 	{Name: ServicesModel, Version: 1, tables: statement("services/schema.sql"), apply: applyServices},
-	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), apply: applyFeed(feedKept)},
-	{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), apply: applyHistory},
+	{Name: FeedModel, Version: 1, tables: statement("feed/schema.sql"), indexes: statement("feed/indexes.sql"), apply: applyFeed(feedKept)},
+	{Name: HistoryModel, Version: 1, tables: statement("history/schema.sql"), indexes: statement("history/indexes.sql"), apply: applyHistory},
 	{Name: ChainModel, Version: 1, tables: statement("chain/schema.sql"), apply: applyChain},
 }
 

@@ -87,7 +87,7 @@ func (e *StoppedError) Unwrap() error { return e.Err }
 
 var (
 	errStandby = errors.New("another projector is active")
-	errLost    = errors.New("the checkpoint was moved by another projector, or the generation is gone")
+	errLost    = errors.New("the checkpoint was moved by another projector, or the generation is gone or serves no more")
 	errSilent  = errors.New("the log says nothing")
 )
 
@@ -127,6 +127,10 @@ func (p *Projector) Run(ctx context.Context) error {
 		case errors.Is(err, errStandby):
 			p.status.clear()
 			pause = standbyPoll
+		case errors.Is(err, errLost):
+			p.status.clear()
+			p.logger.Info("a read model's checkpoint is not this projector's to move any more", "error", err)
+			pause = retryFirst
 		default:
 			if time.Since(began) > retryMost {
 				retry = retryFirst // it went well for a while

@@ -116,7 +116,7 @@ func publicError(model string, err error) error {
 	case errors.As(err, &known):
 		return err
 	case pgdb.Missing(err):
-		return unavailable(err, "The read model %s is missing; it has to be set up again.", model)
+		return missing(err, model)
 	case pgdb.Forbidden(err):
 		return unavailable(err, "The database refuses access to the read model %s; its grants have to be checked.", model)
 	case pgdb.Unavailable(err), errors.Is(err, context.Canceled):

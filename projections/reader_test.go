@@ -315,7 +315,7 @@ func TestReadsWithoutModels(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check("has to be set up") // nothing there at all
+	check("has to be rebuilt") // nothing there at all
 	if err := Setup(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
@@ -327,10 +327,10 @@ func TestReadsWithoutModels(t *testing.T) {
 		t.Error(err)
 	}
 	exec("DELETE FROM projections.generations")
-	check("has to be set up")
+	check("has to be rebuilt")
 	pool.Reset()
 	exec("DROP SCHEMA projections CASCADE")
-	check("has to be set up")
+	check("has to be rebuilt")
 }
 
 // TestDroppedModelsBeginAnew drops everything under running projectors: they wait, and

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/projections/pgdb"
 )
 
@@ -25,23 +24,36 @@ var (
 // schemas were dropped begin anew. It may run in many processes at once, and beside
 // projectors and readers.
 func Setup(ctx context.Context, pool *pgxpool.Pool) error {
-	migrations, err := fs.Sub(sqlFiles, "sql/migrations")
-	if err != nil {
+	if err := migrate(ctx, pool); err != nil {
 		return err
 	}
-	if err := pgdb.Migrate(ctx, pool, "projections", migrations); err != nil {
-		return err
-	}
-	return pgdb.Exclusively(ctx, pool, "projections", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, generationsForgetSQL); err != nil {
-			return fmt.Errorf("set up the read models: %w", err)
-		}
+	return alone(ctx, pool, func(tx pgx.Tx) error {
 		for _, m := range models {
 			if err := ensureServing(ctx, tx, m); err != nil {
 				return fmt.Errorf("set up the read model %s: %w", m.Name, err)
 			}
 		}
 		return nil
+	})
+}
+
+// migrate brings the table of generations up to date.
+func migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	migrations, err := fs.Sub(sqlFiles, "sql/migrations")
+	if err != nil {
+		return err
+	}
+	return pgdb.Migrate(ctx, pool, "projections", migrations)
+}
+
+// alone calls f where no other process makes or drops generations, and no row stands for
+// a generation whose schema was dropped.
+func alone(ctx context.Context, pool *pgxpool.Pool, f func(pgx.Tx) error) error {
+	return pgdb.Exclusively(ctx, pool, "projections", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, generationsForgetSQL); err != nil {
+			return fmt.Errorf("set up the read models: %w", err)
+		}
+		return f(tx)
 	})
 }
 
@@ -52,19 +64,32 @@ func ensureServing(ctx context.Context, tx pgx.Tx, m Model) error {
 	if err := tx.QueryRow(ctx, generationsExistsSQL, m.Name).Scan(&exists); err != nil || exists {
 		return err
 	}
-	number, schema, err := nextGeneration(ctx, tx, m)
+	g, err := makeGeneration(ctx, tx, m, generation{serving: true, state: stateWhole})
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{schema}.Sanitize()); err != nil {
-		return err
+	return makeIndexes(ctx, tx, m, g)
+}
+
+// makeGeneration makes an empty generation of the given state.
+func makeGeneration(ctx context.Context, tx pgx.Tx, m Model, g generation) (generation, error) {
+	var err error
+	g.model, g.version = m.Name, m.Version
+	if g.number, g.schema, err = nextGeneration(ctx, tx, m); err != nil {
+		return g, err
 	}
-	if err := pgdb.ExecScript(ctx, tx, schema, m.tables); err != nil {
-		return err
+	if _, err := tx.Exec(ctx, "CREATE SCHEMA "+pgx.Identifier{g.schema}.Sanitize()); err != nil {
+		return g, err
 	}
-	var none domain.Hash
-	_, err = tx.Exec(ctx, generationsInsertSQL, m.Name, number, m.Version, schema, none[:])
-	return err
+	if err := pgdb.ExecScript(ctx, tx, g.schema, m.tables); err != nil {
+		return g, err
+	}
+	_, err = tx.Exec(ctx, generationsInsertSQL, g.model, g.number, g.version, g.schema, g.serving, g.state, g.hash[:])
+	return g, err
+}
+
+func makeIndexes(ctx context.Context, tx pgx.Tx, m Model, g generation) error {
+	return pgdb.ExecScript(ctx, tx, g.schema, m.indexes)
 }
 
 // nextGeneration finds a number that no generation has, and whose schema does not

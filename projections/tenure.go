@@ -22,6 +22,8 @@ type tenure struct {
 
 var lockSQL = statement("generations/lock.sql")
 
+func projectorLock(schema string) int64 { return pgdb.LockKey("projector of " + schema) }
+
 // activate makes the projector the active one, or returns errStandby.
 func (p *Projector) activate(ctx context.Context) error {
 	pooled, err := p.pool.Acquire(ctx)
@@ -35,7 +37,7 @@ func (p *Projector) activate(ctx context.Context) error {
 	}
 	p.status.seen(g)
 	var locked bool
-	if err := pooled.QueryRow(ctx, lockSQL, pgdb.LockKey("projector of "+g.schema)).Scan(&locked); err != nil || !locked {
+	if err := pooled.QueryRow(ctx, lockSQL, projectorLock(g.schema)).Scan(&locked); err != nil || !locked {
 		pooled.Release()
 		if err == nil {
 			err = errStandby

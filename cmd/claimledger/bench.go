@@ -56,6 +56,9 @@ handler that checks the signature and nothing else.
 Requests are made and signed before a round begins (a signature lives 300 seconds) and go over
 kept-alive connections; the raw publisher is loaded from within its process, so its load costs less.
 A gateway's key signs for all agents of a namespace; submit-own-keys has each agent sign for itself.
+rebuild builds all read models anew from a log of --events and more, while commands are given, and
+counts their rows until the last one serves; its yardstick is a COPY of those rows into
+tables like theirs. Both run in the process that makes the load; a round takes as long as it takes.
 submit-tail begins requests at a steady rate whatever became of those before, and counts from when
 each was due. submit-large holds one namespace with --claims claims against one with few, in the same
 ledger, and load-large a new process's first look at it with a snapshot against one without. Every
@@ -78,6 +81,7 @@ type benchCommand struct {
 	Rounds   int           `default:"3" help:"Rounds of each side." placeholder:"N"`
 	Duration time.Duration `default:"5s" help:"Of each side in each round." placeholder:"DURATION"`
 	Claims   int           `default:"100000" help:"Approved claims that verify is asked about, and claims of the namespace of submit-large and load-large." placeholder:"N"`
+	Events   int           `default:"20000" help:"Events in the log that rebuild builds the read models from, at least." placeholder:"N"`
 	Most     int           `name:"most-connections" default:"0" help:"For small machines: no workload gets more than these; 0: as its name says." placeholder:"N"`
 	Check    bool          `help:"Exit 1 where a wanted ratio is missed."`
 	Profile  string        `help:"Leave profiles of the ledger under each workload in this directory." placeholder:"DIR"`
@@ -92,7 +96,7 @@ func (benchCommand) Help() string {
 // Run measures and prints.
 func (c *benchCommand) Run(w *world) error {
 	config := c.config(w)
-	config.Workloads, config.Rounds, config.Duration, config.Claims, config.Most = c.Workload, c.Rounds, c.Duration, c.Claims, c.Most
+	config.Workloads, config.Rounds, config.Duration, config.Claims, config.Events, config.Most = c.Workload, c.Rounds, c.Duration, c.Claims, c.Events, c.Most
 	if err := config.Validate(); err != nil {
 		return usageError{err}
 	}
@@ -171,7 +175,10 @@ func (c *benchSettings) config(w *world) bench.Config {
 	config := bench.Config{
 		Program: bench.Program{
 			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"},
-			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll, Cold: coldStart,
+			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll, Cold: coldStart, Rebuild: rebuildAll, Copy: copyAll,
+			Executor: func(ctx context.Context, log eventstore.Log) (*commands.Executor, error) {
+				return executor(ctx, log, slog.New(slog.DiscardHandler))
+			},
 		},
 		Progress: w.stderr, Namespaces: c.Namespaces, Roles: c.Roles,
 	}

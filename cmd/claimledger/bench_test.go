@@ -20,7 +20,7 @@ func TestBench(t *testing.T) {
 	t.Parallel()
 	dir, profiles := pgtest.Dir(t), t.TempDir()
 	out := must(t, "bench", "--json", "--data-dir", dir, "--rounds", "2", "--duration", "200ms",
-		"--namespaces", "3", "--claims", "40", "--most-connections", "8", "--profile", profiles)
+		"--namespaces", "3", "--claims", "40", "--events", "300", "--most-connections", "8", "--profile", profiles)
 	var report bench.Report
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
@@ -97,7 +97,7 @@ func TestBenchLedgerEndsWithItsBench(t *testing.T) {
 
 func TestBenchBadSettings(t *testing.T) {
 	for _, args := range [][]string{
-		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"}, {"--most-connections", "-1"},
+		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"}, {"--events", "0"}, {"--most-connections", "-1"},
 		{"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
 	} {
 		if r := outcome(t, nil, append([]string{"bench"}, args...)...); r.code != exitUsage {

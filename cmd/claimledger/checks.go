@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/domain"
+	"github.com/claimledger/claimledger/eventstore"
 	"github.com/claimledger/claimledger/projections"
 	"github.com/claimledger/claimledger/webhookrelay"
 )
@@ -32,7 +34,7 @@ func (n *node) modelsFresh(reader *projections.Reader) func(context.Context) err
 				return err
 			case at.Age == projections.NeverFresh:
 				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s is being built.", m.Name)
-			case at.Age > n.StaleAfter:
+			case at.Age > n.MaxLag:
 				return behind(m.Name, at.Age)
 			}
 		}
@@ -53,12 +55,54 @@ func (n *node) projectorsWork(projectors *projections.Projectors) func(context.C
 			case s.Stopped != "":
 				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s has stopped at position %d: %s", s.Model, s.Position, s.Stopped)
 			case s.Waiting != "":
-				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s waits at position %d; the log of this process says why.", s.Model, s.Position)
-			case s.Active && lag > n.StaleAfter:
+				return domain.Errorf(domain.CodeServiceUnavailable, "The read model %s waits at position %d: %s", s.Model, s.Position, s.Waiting)
+			case s.Active && lag > n.MaxLag:
 				return behind(s.Model, lag)
 			}
 		}
 		return nil
+	}
+}
+
+// modelsHere is how far the read models are, as this process's projectors know.
+func modelsHere(projectors *projections.Projectors) func(context.Context) []modelStatus {
+	return func(context.Context) []modelStatus {
+		var all []modelStatus
+		for _, s := range projectors.Status() {
+			all = append(all, modelStatus{
+				Model: s.Model, Generation: s.Generation, Version: s.Version, Position: strconv.FormatUint(s.Position, 10),
+				LagCommits: s.LagCommits, LagSeconds: &s.LagSeconds, Active: &s.Active,
+			})
+		}
+		return all
+	}
+}
+
+// modelsElsewhere is how far they are, as a process finds out that has no projectors. One
+// that cannot be looked at is left out: the checks say why.
+func modelsElsewhere(reader *projections.Reader, log eventstore.Log) func(context.Context) []modelStatus {
+	return func(ctx context.Context) []modelStatus {
+		last, err := log.Last(ctx)
+		if err != nil {
+			return nil
+		}
+		var all []modelStatus
+		for _, m := range projections.Models() {
+			at, err := reader.At(ctx, m.Name)
+			if err != nil {
+				continue
+			}
+			s := modelStatus{Model: m.Name, Version: m.Version, Position: strconv.FormatUint(at.Position, 10)}
+			if last > at.Position {
+				s.LagCommits = last - at.Position
+			}
+			if at.Age != projections.NeverFresh {
+				seconds := at.Age.Seconds()
+				s.LagSeconds = &seconds
+			}
+			all = append(all, s)
+		}
+		return all
 	}
 }
 

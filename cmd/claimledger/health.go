@@ -37,6 +37,18 @@ type readiness struct {
 	Status string                 `json:"status"` // ready, degraded or unready
 	Roles  []string               `json:"roles"`
 	Checks map[string]checkResult `json:"checks"`
+	Models []modelStatus          `json:"read_models,omitempty"`
+}
+
+// modelStatus is how far a read model is.
+type modelStatus struct {
+	Model      string   `json:"model"`
+	Generation int      `json:"generation,omitempty"` // 0: not known here
+	Version    int      `json:"version"`              // that this process knows
+	Position   string   `json:"position"`
+	LagCommits uint64   `json:"lag_commits"`
+	LagSeconds *float64 `json:"lag_seconds"`      // since it held everything; null: it never did
+	Active     *bool    `json:"active,omitempty"` // whether this process updates it; not there: it has no projector
 }
 
 // health answers for the process as a whole.
@@ -46,6 +58,7 @@ type health struct {
 
 	mu     sync.Mutex
 	checks []check
+	models func(context.Context) []modelStatus // nil: this process has nothing to do with them
 }
 
 // add adds a check, while the process starts.
@@ -53,6 +66,23 @@ func (h *health) add(name string, vital bool, look func(context.Context) error) 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks = append(h.checks, check{name, vital, look})
+}
+
+// lookAtModels says how to find out how far the read models are, while the process starts.
+func (h *health) lookAtModels(models func(context.Context) []modelStatus) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.models = models
+}
+
+func (h *health) readModels(ctx context.Context) []modelStatus {
+	h.mu.Lock()
+	models := h.models
+	h.mu.Unlock()
+	if models == nil {
+		return nil
+	}
+	return models(ctx)
 }
 
 // all are the checks that there are by now.
@@ -83,6 +113,7 @@ func (h *health) look(ctx context.Context) readiness {
 	r := readiness{Status: "ready", Roles: h.roles, Checks: map[string]checkResult{}}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	wg.Go(func() { r.Models = h.readModels(ctx) })
 	for _, c := range h.all() {
 		wg.Go(func() {
 			err := c.look(ctx)

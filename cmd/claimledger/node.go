@@ -138,8 +138,10 @@ func (n *node) startDatabase(ctx context.Context) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+func (p placeSettings) postgresDir() string { return filepath.Join(p.DataDir, postgresDir) }
+
 func (n *node) postgres(p placeSettings) pgserver.Config {
-	return pgserver.Config{Dir: filepath.Join(p.DataDir, postgresDir), BinDir: p.PostgresBin, Logger: n.log}
+	return pgserver.Config{Dir: p.postgresDir(), BinDir: p.PostgresBin, Logger: n.log}
 }
 
 // keepDatabase starts the private PostgreSQL again when it dies, until the process
@@ -203,6 +205,7 @@ func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, p
 	}
 	n.metrics.MustRegister(projections.NewMetrics(projectors))
 	n.health.add("projector", !n.has(roleAPI), n.projectorsWork(projectors))
+	n.health.lookAtModels(modelsHere(projectors))
 	n.afterSetup(ctx, "projector", projections.Setup, pool, func(ctx context.Context) error {
 		ended := make(chan struct{})
 		var signing sync.WaitGroup
@@ -325,6 +328,9 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	reader := projections.NewReader(pool)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	n.health.add("read models", false, n.modelsFresh(reader))
+	if !n.has(roleProjector) {
+		n.health.lookAtModels(modelsElsewhere(reader, stream))
+	}
 	deliveries := deliveryStore{webhookrelay.NewDeliveries(pool)}
 	newLimits, err := n.newSettings.limits()
 	if err != nil {

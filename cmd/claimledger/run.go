@@ -30,6 +30,7 @@ type commandLine struct {
 	Log       logCommands      `cmd:"" help:"Check the log itself, show who did what in it, or go on where it lost commits."`
 	Export    exportCommand    `cmd:"" help:"Write the log, or a part of it, to a file that can be verified anywhere. Example: claimledger export -o ledger.ndjson"`
 	Verify    verifyCommand    `cmd:"" help:"Check an export, or the log itself, without trusting the ledger. Example: claimledger verify ledger.ndjson"`
+	Rebuild   rebuildCommands  `cmd:"" help:"Build read models anew from the log while everything is served, and switch to them."`
 	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
 	Webhooks  webhooksCommands `cmd:"" help:"For who receives webhooks: try a receiver out on this machine, and find out why a signature does not verify."`
 	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`

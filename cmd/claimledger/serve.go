@@ -51,6 +51,7 @@ type serveCommand struct {
 	Roles               []string        `enum:"api,projector,relay" default:"api,projector,relay" help:"What this process does: api, projector, relay." placeholder:"ROLE,…"`
 	HeadInterval        time.Duration   `default:"10s" help:"Between signed heads of the log, while it moves." placeholder:"DURATION"`
 	StaleAfter          time.Duration   `default:"30s" help:"How long this node authorizes on what it knows when it is cut off from the log." placeholder:"DURATION"`
+	MaxLag              time.Duration   `default:"30s" help:"How far a read model may be behind the log before health checks and status say that something is wrong." placeholder:"DURATION"`
 	WebhookAllowPrivate bool            `help:"Development: webhooks may go to http and to private addresses."`
 	WebhookRetries      []time.Duration `default:"5m,1h,2h,4h,8h" help:"Waits after failed deliveries." placeholder:"DURATION,…"`
 	WebhookDisableAfter time.Duration   `default:"120h" help:"How long every attempt has to fail for a webhook to be disabled; 0: none is." placeholder:"DURATION"`
@@ -76,6 +77,8 @@ func (c *serveCommand) validate() error {
 		return usageError{errors.New("--roles names no role")}
 	case c.StaleAfter <= 0:
 		return usageError{errors.New("--stale-after must be longer than nothing")}
+	case c.MaxLag <= 0:
+		return usageError{errors.New("--max-lag must be longer than nothing")}
 	case c.HeadInterval <= 0:
 		return usageError{errors.New("--head-interval must be longer than nothing")}
 	case c.WebhookDisableAfter < 0 || c.WebhookKeep < 0:

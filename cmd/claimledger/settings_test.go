@@ -89,6 +89,7 @@ func TestBadSettings(t *testing.T) {
 		{nil, []string{"serve", "--stale-after", "soon"}, "--stale-after"},
 		{nil, []string{"serve", "--stale-after", "0s"}, "--stale-after"},
 		{nil, []string{"serve", "--head-interval", "0s"}, "--head-interval"},
+		{nil, []string{"serve", "--max-lag", "0s"}, "--max-lag"},
 		{nil, []string{"serve", "--webhook-retries", "1s,soon"}, "--webhook-retries"},
 		{nil, []string{"serve", "--webhook-retries", "-1s"}, "--webhook-retries"},
 		{nil, []string{"serve", "--replicas", "3"}, "--replicas"},

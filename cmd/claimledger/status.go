@@ -79,7 +79,34 @@ func (c *statusCommand) print(out io.Writer, r readiness) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Checks)) {
 		fmt.Fprintf(table, "  %s\t%s\n", name, r.Checks[name].Status)
 	}
+	if err := table.Flush(); err != nil || len(r.Models) == 0 {
+		return err
+	}
+	fmt.Fprintln(out)
+	table = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "  read model\tposition\tbehind, commits\tseconds\tprojector")
+	for _, m := range r.Models {
+		fmt.Fprintf(table, "  %s\t%s\t%d\t%s\t%s\n", m.Model, m.Position, m.LagCommits, m.lag(), m.projector())
+	}
 	return table.Flush()
+}
+
+// lag is how old the model's rows are, for people.
+func (m modelStatus) lag() string {
+	if m.LagSeconds == nil {
+		return "never caught up"
+	}
+	return fmt.Sprintf("%.1f", *m.LagSeconds)
+}
+
+func (m modelStatus) projector() string {
+	switch {
+	case m.Active == nil:
+		return "elsewhere"
+	case *m.Active:
+		return "works here"
+	}
+	return "stands by here"
 }
 
 func readReadiness(ctx context.Context, url string) (readiness, error) {

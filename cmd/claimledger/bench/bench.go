@@ -16,6 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claimledger/claimledger/api/commands"
 	"github.com/claimledger/claimledger/eventstore"
 )
 
@@ -33,6 +34,7 @@ type Config struct {
 	Duration   time.Duration // of one round of one side
 	Namespaces int           // over which writing spreads
 	Claims     int           // that verify is asked about, and that the large namespace has
+	Events     int           // in the log, for rebuild
 	Most       int           // connections, whatever a workload wants; 0: as it wants
 	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
@@ -57,6 +59,11 @@ type Program struct {
 	Cold func(ctx context.Context, log eventstore.Log, snapshots bool) (load func(namespace string) error, err error)
 	// Register makes namespaces, and for each a token to log in with.
 	Register func(ctx context.Context, log eventstore.Log, namespaces []string) (tokens []string, err error)
+	// Executor executes commands on what is in the log by now.
+	Executor func(ctx context.Context, log eventstore.Log) (*commands.Executor, error)
+	// Rebuild rebuilds all read models of the ledger that runs on a data directory, and
+	// Copy copies their rows into other tables like theirs, which are dropped then.
+	Rebuild, Copy func(ctx context.Context, c Config, dataDir string) (Rows, error)
 }
 
 // Validate refuses what cannot be run, before anything is started.
@@ -68,6 +75,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--duration must be from more than nothing to %v: requests are signed before a round, and signatures do not live long", maxDuration)
 	case c.Claims < 1:
 		return errors.New("--claims must be at least 1")
+	case c.Events < 1:
+		return errors.New("--events must be at least 1")
 	case c.Most < 0:
 		return errors.New("--most-connections must not be negative")
 	}

@@ -9,7 +9,7 @@ import (
 // largeNamespace is the number of the namespace that has many claims, and smallNamespace
 // that of the one beside it. Verify's come before them.
 const (
-	largeNamespace = oneNamespace + 1 + verifyNamespaces
+	largeNamespace = firstSynced + 1
 	smallNamespace = largeNamespace + 1
 )
 

@@ -32,6 +32,7 @@ var workloads = []workload{
 	syncWorkload("feed-sync", 500, 0.5),
 	largeWorkload("submit-large", 64, 0.9),
 	coldWorkload("load-large", 0.5),
+	rebuildWorkload("rebuild", 0.4),
 }
 
 // Names are the names of all workloads.

@@ -27,12 +27,6 @@ COMMENT ON COLUMN claims.reason IS 'given with the last decision';
 COMMENT ON COLUMN claims.expires_at IS 'when the present state ends by itself';
 COMMENT ON COLUMN claims.position IS 'of the commit that submitted it';
 
--- One index for each way to list a namespace's claims, newest first.
-CREATE INDEX claims_newest ON claims (namespace, position DESC, claim_id);
-CREATE INDEX claims_newest_by_status ON claims (namespace, status, position DESC, claim_id);
-CREATE INDEX claims_newest_by_service ON claims (namespace, service, position DESC, claim_id);
-CREATE INDEX claims_due ON claims (expires_at, namespace) WHERE expires_at IS NOT NULL;
-
 -- How many claims there are of each sort. Lists say how long they are, and counting a
 -- million rows for a page of fifty would take longer than the page.
 CREATE TABLE claim_counts (

@@ -20,7 +20,6 @@ COMMENT ON COLUMN claims.expires_at IS 'when the approval ends by itself';
 COMMENT ON COLUMN claims.position IS 'of the commit that approved it; null: pending';
 COMMENT ON COLUMN claims.listed IS 'whether it is in the approved set: approved, in an active namespace';
 
-CREATE INDEX claims_listed_order ON claims (service_id, position, claim_id) WHERE listed;
 CREATE INDEX claims_approved ON claims (namespace) WHERE position IS NOT NULL;
 
 -- A service's approved set: when it last changed, and how many claims are in it.
@@ -50,8 +49,7 @@ CREATE TABLE changes (
     agent_name  text NOT NULL,
     approved_at timestamptz NOT NULL,
     expires_at  timestamptz,
-    approval    bigint NOT NULL,
-    CONSTRAINT changes_key PRIMARY KEY (service_id, position, step, claim_id)
+    approval    bigint NOT NULL
 );
 
 COMMENT ON COLUMN changes.position IS 'of the commit that changed the set';

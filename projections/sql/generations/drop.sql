@@ -1,0 +1,3 @@
+DELETE FROM projections.generations
+WHERE model = $1 AND generation = $2 AND NOT serving
+RETURNING schema_name
