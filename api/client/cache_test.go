@@ -138,6 +138,50 @@ func TestCacheFailsClosed(t *testing.T) {
 	})
 }
 
+// An answer that does not say up to where it tells everything, or tells less than was
+// asked for, refreshes nothing, whatever stands before the ledger and answers 200.
+func TestCacheIsNotRefreshedByAnAnswerWithoutPosition(t *testing.T) {
+	for _, answer := range []string{
+		`{}`, `null`, `{"status":"maintenance"}`, `{"changes":[]}`, `{"position":"3"}`, `{"changes":[],"position":"2"}`,
+		`{"changes":[{"op":"remove","claim":{"claim_id":"c1"}}],"position":"4"}`, `{"changes":[{"op":"remove","position":"4"}],"position":"4"}`,
+	} {
+		t.Run(answer, func(t *testing.T) {
+			observe(t, client.CacheConfig{PollOnly: true}, three, func(t *testing.T, o *observed) {
+				o.ledger.set(func(l *fakeLedger) { l.instead = answer })
+				after(time.Minute)
+				o.want(t, answer, "")
+				if s := o.Status(); s.Err == nil || s.Position != 3 {
+					t.Errorf("%s: the status is %+v", answer, s)
+				}
+				o.ledger.set(func(l *fakeLedger) { l.instead = "" })
+				after(15 * time.Second)
+				o.want(t, "when the ledger answers again", "k1 k2 k3")
+			})
+		})
+	}
+	for _, beat := range []string{
+		`{}`, `null`, `{"position":"3"}`, `{"age":0}`, `{"position":"2","age":0}`, `{"position":"3","age":-1}`, `{"position":"3","age":1e30}`,
+	} {
+		t.Run(beat, func(t *testing.T) {
+			observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
+				o.ledger.set(func(l *fakeLedger) { l.beat, l.instead = beat, "{}" })
+				after(time.Minute)
+				o.want(t, beat, "")
+			})
+		})
+	}
+	for _, page := range []string{`{}`, `{"status":"maintenance"}`, `{"claims":[]}`} {
+		t.Run(page, func(t *testing.T) {
+			observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.instead = page }, func(t *testing.T, o *observed) {
+				after(time.Minute)
+				if s := o.Status(); s.Syncs != 0 || s.Fresh || s.Err == nil {
+					t.Errorf("%s: the status is %+v", page, s)
+				}
+			})
+		})
+	}
+}
+
 // A cache begins as soon as the ledger does.
 func TestCacheBeginsWithTheLedger(t *testing.T) {
 	observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.down = true }, func(t *testing.T, o *observed) {

@@ -35,6 +35,9 @@ type fakeLedger struct {
 	pages     int           // of full reads
 	repeat    bool          // streams tell the first change of all once more
 	age       time.Duration // of its own knowledge, as heartbeats tell it
+	instead   string        // what something in front of it answers, but for streams
+	beat      string        // what heartbeats tell instead
+	way       time.Duration // that answers to polls take
 }
 
 func newFakeLedger() *fakeLedger {
@@ -89,16 +92,19 @@ func (l *fakeLedger) cutStreams() {
 
 func (l *fakeLedger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
-	refusal, down := l.refusal, l.down
+	refusal, down, instead := l.refusal, l.down, l.instead
 	l.mu.Unlock()
+	streams := r.Header.Get("Accept") == "text/event-stream"
 	switch {
 	case down:
 		panic(http.ErrAbortHandler)
+	case instead != "" && !streams:
+		answer(w, http.StatusOK, 0, json.RawMessage(instead))
 	case refusal != "":
 		refuse(w, refusal, "")
 	case r.URL.Path == "/v1/namespaces/claims":
 		l.page(w, r)
-	case r.Header.Get("Accept") == "text/event-stream":
+	case streams:
 		l.stream(w, r)
 	default:
 		l.poll(w, r)
@@ -187,6 +193,14 @@ func (l *fakeLedger) poll(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+		l.mu.Lock()
+		way := l.way
+		l.mu.Unlock()
+		select {
+		case <-time.After(way):
+		case <-r.Context().Done():
+			return
+		}
 		answer(w, http.StatusOK, at, client.FeedChanges{Changes: append([]client.FeedChange{}, changes...), Position: at})
 		return
 	}
@@ -231,8 +245,9 @@ func (l *fakeLedger) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		if from = at; beat {
 			l.mu.Lock()
-			fmt.Fprintf(w, "event: heartbeat\ndata: {\"position\":\"%d\",\"age\":%g}\n\n", at, l.age.Seconds())
+			data := cmp.Or(l.beat, fmt.Sprintf(`{"position":"%d","age":%g}`, at, l.age.Seconds()))
 			l.mu.Unlock()
+			fmt.Fprintf(w, "event: heartbeat\ndata: %s\n\n", data)
 		}
 		_ = out.Flush()
 		beat = false

@@ -40,7 +40,7 @@ type following struct {
 	failures       int       // of whatever kind, in a row
 	streamFailures int       // of streams, in a row
 	streamAt       time.Time // from when on a stream is tried again
-	impatient      bool      // a poll that waits was refused: the next one does not
+	impatient      bool      // a poll failed: the next one does not wait
 
 	added, removed int // since the last event
 }
@@ -91,6 +91,9 @@ func (f *following) sync(ctx context.Context) error {
 		page, err := f.client.GetFeed(ctx, q)
 		if err != nil {
 			return err
+		}
+		if page.Position == 0 {
+			return errors.New("the feed does not say of which position it is")
 		}
 		for _, claim := range page.Claims {
 			set.add(claim)
@@ -196,12 +199,15 @@ func (f *following) listen(s *FeedStream) error {
 			return err
 		}
 		s.allow(maxSilence)
-		if e.Change != nil {
+		switch {
+		case e.Change != nil:
 			if err := f.apply(*e.Change); err != nil {
 				return err
 			}
-		} else {
-			f.refreshed(f.clock.read() - int64(max(0, min(e.Age, 24*time.Hour))))
+		case e.Position < f.position:
+			return fmt.Errorf("a heartbeat tells of position %d, before what was told already, %d", e.Position, f.position)
+		default:
+			f.refreshed(f.clock.read() - int64(e.Age))
 		}
 		f.advance(e.Position)
 	}
@@ -221,7 +227,7 @@ func (f *following) poll(ctx context.Context) error {
 	asked := f.clock.read()
 	changes, err := f.client.GetFeedChanges(ctx, ChangesQuery{Since: f.position, Wait: wait})
 	if err != nil {
-		f.impatient = wait > 0
+		f.impatient = true
 		f.refused(err)
 		return err
 	}
