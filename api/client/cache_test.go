@@ -182,6 +182,27 @@ func TestCacheIsNotRefreshedByAnAnswerWithoutPosition(t *testing.T) {
 	}
 }
 
+// What comes at once and is long on its way is as old as the way was, and yet a cache that
+// hears of changes all the time stays fresh.
+func TestCacheCountsTheWayOfAChange(t *testing.T) {
+	observe(t, client.CacheConfig{PollOnly: true}, three, func(t *testing.T, o *observed) {
+		o.ledger.set(func(l *fakeLedger) { l.way = 14 * time.Second })
+		o.ledger.approve("c4", "acme", "k4")
+		after(14 * time.Second)
+		o.want(t, "when the change came", "k1 k2 k3 k4")
+		if s := o.Status(); s.Age < 14*time.Second {
+			t.Errorf("the status is %+v", s)
+		}
+		o.ledger.set(func(l *fakeLedger) { l.way = 0 })
+		after(15 * time.Second)
+		for range 20 { // at the very end of what a poll waits for, again and again
+			o.ledger.approve("c5", "acme", "k5")
+			after(9900 * time.Millisecond)
+			o.want(t, "among changes", "k1 k2 k3 k4 k5")
+		}
+	})
+}
+
 // A cache begins as soon as the ledger does.
 func TestCacheBeginsWithTheLedger(t *testing.T) {
 	observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.down = true }, func(t *testing.T, o *observed) {

@@ -215,7 +215,9 @@ func (f *following) listen(s *FeedStream) error {
 
 // poll asks for changes once, and waits for some.
 func (f *following) poll(ctx context.Context) error {
-	wait := min(maxPoll, f.config.StaleAfter/2)
+	// What comes with changes counts from when it was asked for. A third leaves the next
+	// answer time to come before that is too long ago.
+	wait := min(maxPoll, f.config.StaleAfter/3)
 	if !f.pollOnly() {
 		wait = min(wait, f.streamAt.Sub(f.now()))
 	}
@@ -237,11 +239,16 @@ func (f *following) poll(ctx context.Context) error {
 		}
 	}
 	f.advance(changes.Position)
-	// The ledger answers when something changes or the time is up; what it takes beyond
-	// that was on the way.
-	f.refreshed(min(f.clock.read(), asked+int64(wait)))
+	// The ledger answers when the time is up, and before only when something changes or it
+	// stops, which may have been at once: all else was on the way.
+	taken := f.clock.read() - asked
+	if len(changes.Changes) == 0 && taken >= int64(wait) {
+		f.refreshed(asked + int64(wait))
+	} else {
+		f.refreshed(asked)
+	}
 	f.impatient = false
-	if taken := f.clock.read() - asked; len(changes.Changes) == 0 && taken <= int64(wait/2) {
+	if len(changes.Changes) == 0 && taken <= int64(wait/2) {
 		_ = f.client.wait(ctx, f.pause(1, f.config.Reconnect)) // ended: the loop ends too
 	}
 	return nil
