@@ -203,6 +203,51 @@ func TestCacheCountsTheWayOfAChange(t *testing.T) {
 	})
 }
 
+// Who waits for the cache, or is told that it has read everything, is answered from it.
+func TestCacheIsFreshWhenReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLedger()
+		three(l)
+		l.down = true
+		var cache *client.Cache
+		told := 0
+		ready := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return cache.Ready(ctx)
+		}
+		cache, err := client.StartCache(newClient("http://ledger.example", inMemory{l}), client.CacheConfig{Observe: func(e client.CacheEvent) {
+			if e.Kind != client.CacheSynced {
+				return
+			}
+			told++
+			if !cache.IsApproved("acme", "k1") {
+				t.Errorf("told that it has read everything, it is %+v", cache.Status())
+			}
+			if err := ready(); err != nil {
+				t.Errorf("told that it has read everything, it is not ready: %v", err)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		waited := make(chan bool)
+		go func() {
+			_ = cache.Ready(t.Context()) // what is answered then says it
+			waited <- cache.IsApproved("acme", "k1")
+		}()
+		l.set(func(l *fakeLedger) { l.down = false })
+		if !<-waited {
+			t.Error("it is ready, and approves nobody")
+		}
+		synctest.Wait()
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+	})
+}
+
 // A cache begins as soon as the ledger does.
 func TestCacheBeginsWithTheLedger(t *testing.T) {
 	observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.down = true }, func(t *testing.T, o *observed) {

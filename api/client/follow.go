@@ -129,25 +129,26 @@ func (f *following) sync(ctx context.Context) error {
 		}
 		from = changes.Position
 	}
-	f.replace(set, from)
-	f.refreshed(asked)
+	f.replace(set, from, asked)
 	return nil
 }
 
-// replace puts another set in the place of the one that is there.
-func (f *following) replace(set *claimSet, position uint64) {
+// replace puts another set, true at a moment, in the place of the one that is there. Who is
+// told of it, or waits for it, finds it in use.
+func (f *following) replace(set *claimSet, position uint64, at int64) {
 	first := f.set.Swap(set) == nil
 	f.synced, f.position = true, position
 	f.mu.Lock()
 	f.status.Position = position
 	f.status.Syncs++
 	f.mu.Unlock()
-	f.added, f.removed = set.len(), 0
-	f.config.Logger.Info("all approved claims were read", "position", position, "claims", set.len())
-	f.tell(CacheSynced, nil)
+	f.refreshed(at)
 	if first {
 		close(f.ready)
 	}
+	f.added, f.removed = set.len(), 0
+	f.config.Logger.Info("all approved claims were read", "position", position, "claims", set.len())
+	f.tell(CacheSynced, nil)
 }
 
 // refreshed notes that the set was true at a moment, and that all is well.
