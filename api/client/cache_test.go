@@ -315,6 +315,20 @@ func TestCacheOfAnEndedKey(t *testing.T) {
 		after(15 * time.Second)
 		o.want(t, "with the key again", "k1 k2 k3")
 	})
+	// That everything has to be read anew is no time of grace.
+	for _, code := range []string{"SIGNATURE_INVALID", "UNAUTHORIZED", "FORBIDDEN"} {
+		observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
+			o.ledger.revoke("c3")
+			synctest.Wait()
+			o.ledger.set(func(l *fakeLedger) { l.kept, l.noPages = 5, code })
+			o.ledger.cutStreams()
+			after(2 * time.Second)
+			o.want(t, "with an ended key during a full read", "")
+			o.ledger.set(func(l *fakeLedger) { l.kept, l.noPages = 4, "" })
+			after(15 * time.Second)
+			o.want(t, "with the key again", "k1 k2")
+		})
+	}
 }
 
 // Where streams do not pass, or break, the cache polls.

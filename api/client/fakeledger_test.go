@@ -27,6 +27,7 @@ type fakeLedger struct {
 	moved    chan struct{} // closed when there is something new
 
 	refusal   string        // a code that everything is refused with
+	noPages   string        // a code that full reads are refused with
 	stall     bool          // streams are opened and nothing comes
 	noStreams bool          // what asks for a stream is answered otherwise
 	down      bool          // connections break
@@ -93,6 +94,9 @@ func (l *fakeLedger) cutStreams() {
 func (l *fakeLedger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
 	refusal, down, instead := l.refusal, l.down, l.instead
+	if r.URL.Path == "/v1/namespaces/claims" {
+		refusal = cmp.Or(refusal, l.noPages)
+	}
 	l.mu.Unlock()
 	streams := r.Header.Get("Accept") == "text/event-stream"
 	switch {
@@ -112,7 +116,7 @@ func (l *fakeLedger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func refuse(w http.ResponseWriter, code, field string) {
-	status := map[string]int{"RESYNC": 410, "INVALID_REQUEST": 400, "SERVICE_UNAVAILABLE": 503, "SIGNATURE_INVALID": 401}[code]
+	status := map[string]int{"RESYNC": 410, "INVALID_REQUEST": 400, "SERVICE_UNAVAILABLE": 503, "SIGNATURE_INVALID": 401, "UNAUTHORIZED": 401, "FORBIDDEN": 403}[code]
 	body := map[string]any{"error": "No.", "code": code}
 	if field != "" {
 		body["details"] = []map[string]string{{"field": field, "message": "is wrong"}}

@@ -59,7 +59,9 @@ func (f *following) run(ctx context.Context) {
 func (f *following) step(ctx context.Context) error {
 	switch {
 	case !f.synced:
-		return f.sync(ctx)
+		err := f.sync(ctx)
+		f.keyEnded(err)
+		return err
 	case !f.pollOnly() && !f.now().Before(f.streamAt):
 		return f.stream(ctx)
 	}
@@ -269,13 +271,20 @@ func (f *following) refused(err error) bool {
 		// it told before is worth nothing.
 		f.known.Store(0)
 		f.resync(err)
-	case e.Code == domain.CodeSignatureInvalid, e.Code == domain.CodeUnauthorized, e.Code == domain.CodeForbidden:
-		// The key or its service has ended, and with it what may be known.
-		f.known.Store(0)
 	default:
-		return e.Status == http.StatusTooManyRequests
+		return f.keyEnded(err) || e.Status == http.StatusTooManyRequests
 	}
 	return true
+}
+
+// keyEnded tells whether the key or its service has ended, and with it what may be known.
+func (f *following) keyEnded(err error) bool {
+	switch ErrorCode(err) {
+	case domain.CodeSignatureInvalid, domain.CodeUnauthorized, domain.CodeForbidden:
+		f.known.Store(0)
+		return true
+	}
+	return false
 }
 
 func (f *following) resync(why error) {
