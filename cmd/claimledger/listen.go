@@ -69,7 +69,7 @@ func (c *listenCommand) Run(w *world) error {
 	}
 	fmt.Fprintf(w.stderr, "forwarding the webhook's events after %d\n", l.at)
 	err = untilStopped(w.ctx, l.run(w.ctx))
-	fmt.Fprintf(w.stderr, "forwarded up to %d; the next run goes on there\n", l.at)
+	fmt.Fprintln(w.stderr, l.outcome())
 	return err
 }
 
@@ -89,7 +89,8 @@ type listener struct {
 	sender attempt.Sender
 	secret string
 	state  sequenceFile
-	at     uint64 // up to where they are forwarded
+	at     uint64 // up to where they are forwarded, or were to be
+	moved  bool   // this run has come to there, and it is remembered
 }
 
 func (c *listenCommand) prepare(w *world) (*listener, error) {
@@ -211,14 +212,29 @@ func (l *listener) forward(ctx context.Context, body []byte) error {
 			return err
 		}
 		if done {
-			l.at = e.Sequence
-			return l.state.write(l.at)
+			if err := l.state.write(e.Sequence); err != nil {
+				return err
+			}
+			l.at, l.moved = e.Sequence, true
+			return nil
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 		pause = min(2*pause, lastRetry)
 	}
+}
+
+// outcome is what the run has come to, and what is remembered for the next.
+func (l *listener) outcome() string {
+	if l.moved {
+		return fmt.Sprintf("forwarded up to %d; the next run goes on there", l.at)
+	}
+	remembered, err := l.state.read()
+	if err != nil {
+		return "nothing was forwarded" // where to begin is for the next run to say
+	}
+	return fmt.Sprintf("nothing was forwarded; the next run goes on after %d", remembered)
 }
 
 // forwarded is what came of an attempt to forward an event.

@@ -118,6 +118,21 @@ func TestEventsAreForwardedAsTheyAreDelivered(t *testing.T) {
 	if _, arrivals := l.local.check(); arrivals != 5 {
 		t.Errorf("after one more from 4 on: %d requests", arrivals)
 	}
+	if text := p.log.String(); !strings.Contains(text, "forwarded up to 4; the next run goes on there") {
+		t.Errorf("it ended with %s", text)
+	}
+
+	p = l.start(l.local.url, "--after", "99") // where there is nothing yet
+	eventually(t, patience, func() error {
+		if text := p.log.String(); !strings.Contains(text, "after 99") {
+			return fmt.Errorf("it says %q", text)
+		}
+		return nil
+	})
+	l.interrupt(p)
+	if text := p.log.String(); !strings.Contains(text, "nothing was forwarded; the next run goes on after 4\n") {
+		t.Errorf("it ended with %s", text)
+	}
 }
 
 // A program that is down or fails gets the event again, and the next not before.
