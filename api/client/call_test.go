@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type script struct {
 	t        *testing.T
 	answers  []http.HandlerFunc
+	mu       sync.Mutex // requests may come over several connections, though one after another
 	requests []*http.Request
 	bodies   []string
 	waits    []time.Duration
@@ -53,12 +55,15 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.t.Error(err)
 	}
+	s.mu.Lock()
 	s.requests, s.bodies = append(s.requests, r), append(s.bodies, string(body))
-	if len(s.requests) > len(s.answers) {
+	n := len(s.requests)
+	s.mu.Unlock()
+	if n > len(s.answers) {
 		s.t.Errorf("%s %s was not expected", r.Method, r.URL)
 		return
 	}
-	s.answers[len(s.requests)-1](w, r)
+	s.answers[n-1](w, r)
 }
 
 func (s *script) sent(want int) {
