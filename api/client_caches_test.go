@@ -22,7 +22,7 @@ import (
 // How much TestGoCaches does. `make caches` runs it in full; a seed that a run has printed
 // makes the same choices again.
 var (
-	goCacheCommands = flag.Int("cache-commands", 2000, "commands of TestGoCaches")
+	goCacheCommands = flag.Int("cache-commands", 600, "commands of TestGoCaches")
 	goCacheClients  = flag.Int("cache-clients", 20, "caches of TestGoCaches")
 	goCacheSeed     = flag.Uint64("cache-seed", 0, "of TestGoCaches; 0: a new one")
 )
@@ -248,7 +248,7 @@ func (w *watched) start(t *testing.T, network *badNetwork) {
 func (w *watched) live(t *testing.T, network *badNetwork) {
 	w.start(t, network)
 	for {
-		network.progress.wait(100 + network.n(1500))
+		network.progress.wait(100 + network.n(min(1500, *goCacheCommands)))
 		if network.progress.ended() {
 			return
 		}
