@@ -30,7 +30,9 @@ type CacheConfig struct {
 	// After that nobody is approved until it could. What the ledger's node may be behind by
 	// itself (its --stale-after) counts here while a stream is open, which tells it, and
 	// comes on top while the cache polls; below 15 s, for which heartbeats are too rare, it
-	// always does.
+	// always does. What an answer to a poll takes on its way counts too. A
+	// heartbeat counts from when it comes: a network that holds it back hides that, until
+	// after 25 s of silence the stream is given up. PollOnly is for who cannot have that.
 	StaleAfter time.Duration
 	// Margin is how much sooner than it says a claim ends here, because clocks differ; 0:
 	// 1 s. This clock being set back makes no ended claim good again.

@@ -138,6 +138,116 @@ func TestCacheFailsClosed(t *testing.T) {
 	})
 }
 
+// An answer that does not say up to where it tells everything, or tells less than was
+// asked for, refreshes nothing, whatever stands before the ledger and answers 200.
+func TestCacheIsNotRefreshedByAnAnswerWithoutPosition(t *testing.T) {
+	for _, answer := range []string{
+		`{}`, `null`, `{"status":"maintenance"}`, `{"changes":[]}`, `{"position":"3"}`, `{"changes":[],"position":"2"}`,
+		`{"changes":[{"op":"remove","claim":{"claim_id":"c1"}}],"position":"4"}`, `{"changes":[{"op":"remove","position":"4"}],"position":"4"}`,
+	} {
+		t.Run(answer, func(t *testing.T) {
+			observe(t, client.CacheConfig{PollOnly: true}, three, func(t *testing.T, o *observed) {
+				o.ledger.set(func(l *fakeLedger) { l.instead = answer })
+				after(time.Minute)
+				o.want(t, answer, "")
+				if s := o.Status(); s.Err == nil || s.Position != 3 {
+					t.Errorf("%s: the status is %+v", answer, s)
+				}
+				o.ledger.set(func(l *fakeLedger) { l.instead = "" })
+				after(15 * time.Second)
+				o.want(t, "when the ledger answers again", "k1 k2 k3")
+			})
+		})
+	}
+	for _, beat := range []string{
+		`{}`, `null`, `{"position":"3"}`, `{"age":0}`, `{"position":"2","age":0}`, `{"position":"3","age":-1}`, `{"position":"3","age":1e30}`,
+	} {
+		t.Run(beat, func(t *testing.T) {
+			observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
+				o.ledger.set(func(l *fakeLedger) { l.beat, l.instead = beat, "{}" })
+				after(time.Minute)
+				o.want(t, beat, "")
+			})
+		})
+	}
+	for _, page := range []string{`{}`, `{"status":"maintenance"}`, `{"claims":[]}`} {
+		t.Run(page, func(t *testing.T) {
+			observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.instead = page }, func(t *testing.T, o *observed) {
+				after(time.Minute)
+				if s := o.Status(); s.Syncs != 0 || s.Fresh || s.Err == nil {
+					t.Errorf("%s: the status is %+v", page, s)
+				}
+			})
+		})
+	}
+}
+
+// What comes at once and is long on its way is as old as the way was, and yet a cache that
+// hears of changes all the time stays fresh.
+func TestCacheCountsTheWayOfAChange(t *testing.T) {
+	observe(t, client.CacheConfig{PollOnly: true}, three, func(t *testing.T, o *observed) {
+		o.ledger.set(func(l *fakeLedger) { l.way = 14 * time.Second })
+		o.ledger.approve("c4", "acme", "k4")
+		after(14 * time.Second)
+		o.want(t, "when the change came", "k1 k2 k3 k4")
+		if s := o.Status(); s.Age < 14*time.Second {
+			t.Errorf("the status is %+v", s)
+		}
+		o.ledger.set(func(l *fakeLedger) { l.way = 0 })
+		after(15 * time.Second)
+		for range 20 { // at the very end of what a poll waits for, again and again
+			o.ledger.approve("c5", "acme", "k5")
+			after(9900 * time.Millisecond)
+			o.want(t, "among changes", "k1 k2 k3 k4 k5")
+		}
+	})
+}
+
+// Who waits for the cache, or is told that it has read everything, is answered from it.
+func TestCacheIsFreshWhenReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newFakeLedger()
+		three(l)
+		l.down = true
+		var cache *client.Cache
+		told := 0
+		ready := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			return cache.Ready(ctx)
+		}
+		cache, err := client.StartCache(newClient("http://ledger.example", inMemory{l}), client.CacheConfig{Observe: func(e client.CacheEvent) {
+			if e.Kind != client.CacheSynced {
+				return
+			}
+			told++
+			if !cache.IsApproved("acme", "k1") {
+				t.Errorf("told that it has read everything, it is %+v", cache.Status())
+			}
+			if err := ready(); err != nil {
+				t.Errorf("told that it has read everything, it is not ready: %v", err)
+			}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		waited := make(chan bool)
+		go func() {
+			_ = cache.Ready(t.Context()) // what is answered then says it
+			waited <- cache.IsApproved("acme", "k1")
+		}()
+		l.set(func(l *fakeLedger) { l.down = false })
+		if !<-waited {
+			t.Error("it is ready, and approves nobody")
+		}
+		synctest.Wait()
+		if told != 1 {
+			t.Errorf("told %d times", told)
+		}
+	})
+}
+
 // A cache begins as soon as the ledger does.
 func TestCacheBeginsWithTheLedger(t *testing.T) {
 	observe(t, client.CacheConfig{}, func(l *fakeLedger) { three(l); l.down = true }, func(t *testing.T, o *observed) {
@@ -205,6 +315,20 @@ func TestCacheOfAnEndedKey(t *testing.T) {
 		after(15 * time.Second)
 		o.want(t, "with the key again", "k1 k2 k3")
 	})
+	// That everything has to be read anew is no time of grace.
+	for _, code := range []string{"SIGNATURE_INVALID", "UNAUTHORIZED", "FORBIDDEN"} {
+		observe(t, client.CacheConfig{}, three, func(t *testing.T, o *observed) {
+			o.ledger.revoke("c3")
+			synctest.Wait()
+			o.ledger.set(func(l *fakeLedger) { l.kept, l.noPages = 5, code })
+			o.ledger.cutStreams()
+			after(2 * time.Second)
+			o.want(t, "with an ended key during a full read", "")
+			o.ledger.set(func(l *fakeLedger) { l.kept, l.noPages = 4, "" })
+			after(15 * time.Second)
+			o.want(t, "with the key again", "k1 k2")
+		})
+	}
 }
 
 // Where streams do not pass, or break, the cache polls.

@@ -249,7 +249,7 @@ func (c *Client) attempt(ctx context.Context, call *call, body []byte) (Answer, 
 		return answer, nil
 	}
 	if err := json.Unmarshal(read, call.into); err != nil {
-		return answer, &requestError{fmt.Errorf("%s: the answer is not what the ledger sends: %w", call.operation, err)}
+		return answer, &requestError{fmt.Errorf("%s: %w: %w", call.operation, errOther, err)}
 	}
 	return answer, nil
 }

@@ -61,6 +61,8 @@ var (
 	// ErrCredential says that the Config lacks what an operation has to show.
 	ErrCredential = errors.New("a credential is missing")
 
+	// errOther is of an answer that can be read, and is another than was asked for.
+	errOther    = errors.New("the answer is not what the ledger sends")
 	errTooLarge = errors.New("the answer is larger than anything that the ledger sends")
 )
 

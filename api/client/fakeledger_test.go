@@ -27,6 +27,7 @@ type fakeLedger struct {
 	moved    chan struct{} // closed when there is something new
 
 	refusal   string        // a code that everything is refused with
+	noPages   string        // a code that full reads are refused with
 	stall     bool          // streams are opened and nothing comes
 	noStreams bool          // what asks for a stream is answered otherwise
 	down      bool          // connections break
@@ -35,6 +36,9 @@ type fakeLedger struct {
 	pages     int           // of full reads
 	repeat    bool          // streams tell the first change of all once more
 	age       time.Duration // of its own knowledge, as heartbeats tell it
+	instead   string        // what something in front of it answers, but for streams
+	beat      string        // what heartbeats tell instead
+	way       time.Duration // that answers to polls take
 }
 
 func newFakeLedger() *fakeLedger {
@@ -89,16 +93,22 @@ func (l *fakeLedger) cutStreams() {
 
 func (l *fakeLedger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
-	refusal, down := l.refusal, l.down
+	refusal, down, instead := l.refusal, l.down, l.instead
+	if r.URL.Path == "/v1/namespaces/claims" {
+		refusal = cmp.Or(refusal, l.noPages)
+	}
 	l.mu.Unlock()
+	streams := r.Header.Get("Accept") == "text/event-stream"
 	switch {
 	case down:
 		panic(http.ErrAbortHandler)
+	case instead != "" && !streams:
+		answer(w, http.StatusOK, 0, json.RawMessage(instead))
 	case refusal != "":
 		refuse(w, refusal, "")
 	case r.URL.Path == "/v1/namespaces/claims":
 		l.page(w, r)
-	case r.Header.Get("Accept") == "text/event-stream":
+	case streams:
 		l.stream(w, r)
 	default:
 		l.poll(w, r)
@@ -106,7 +116,7 @@ func (l *fakeLedger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func refuse(w http.ResponseWriter, code, field string) {
-	status := map[string]int{"RESYNC": 410, "INVALID_REQUEST": 400, "SERVICE_UNAVAILABLE": 503, "SIGNATURE_INVALID": 401}[code]
+	status := map[string]int{"RESYNC": 410, "INVALID_REQUEST": 400, "SERVICE_UNAVAILABLE": 503, "SIGNATURE_INVALID": 401, "UNAUTHORIZED": 401, "FORBIDDEN": 403}[code]
 	body := map[string]any{"error": "No.", "code": code}
 	if field != "" {
 		body["details"] = []map[string]string{{"field": field, "message": "is wrong"}}
@@ -187,6 +197,14 @@ func (l *fakeLedger) poll(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
+		l.mu.Lock()
+		way := l.way
+		l.mu.Unlock()
+		select {
+		case <-time.After(way):
+		case <-r.Context().Done():
+			return
+		}
 		answer(w, http.StatusOK, at, client.FeedChanges{Changes: append([]client.FeedChange{}, changes...), Position: at})
 		return
 	}
@@ -231,8 +249,9 @@ func (l *fakeLedger) stream(w http.ResponseWriter, r *http.Request) {
 		}
 		if from = at; beat {
 			l.mu.Lock()
-			fmt.Fprintf(w, "event: heartbeat\ndata: {\"position\":\"%d\",\"age\":%g}\n\n", at, l.age.Seconds())
+			data := cmp.Or(l.beat, fmt.Sprintf(`{"position":"%d","age":%g}`, at, l.age.Seconds()))
 			l.mu.Unlock()
+			fmt.Fprintf(w, "event: heartbeat\ndata: %s\n\n", data)
 		}
 		_ = out.Flush()
 		beat = false

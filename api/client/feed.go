@@ -95,6 +95,9 @@ func (c *Client) GetFeed(ctx context.Context, q FeedQuery, options ...Option) (F
 	call.into = &page
 	answer, err := c.do(ctx, call, options)
 	page.Position, page.ETag, page.NotModified = answer.Position, answer.ETag, answer.Status == http.StatusNotModified
+	if known := page.NotModified && q.IfNoneMatch != ""; err == nil && page.Claims == nil && !known {
+		err = fmt.Errorf("%s: %w: it has no claims", call.operation, errOther)
+	}
 	return page, err
 }
 
@@ -130,7 +133,8 @@ type ChangesQuery struct {
 }
 
 // GetFeedChanges reads what entered and left the approved set after a position. A position
-// too old to serve is an Error with the code RESYNC: then read the whole feed.
+// too old to serve is an Error with the code RESYNC: then read the whole feed. What does
+// not say up to where it tells everything is an error too, whoever answered it with 200.
 func (c *Client) GetFeedChanges(ctx context.Context, q ChangesQuery, options ...Option) (FeedChanges, error) {
 	call := feedCall("getFeedChanges", "changes")
 	set(call.query, "service", q.Service)
@@ -139,13 +143,40 @@ func (c *Client) GetFeedChanges(ctx context.Context, q ChangesQuery, options ...
 		call.query.Set("wait", strconv.Itoa(int(q.Wait/time.Second)))
 		call.longer = q.Wait
 	}
-	return fetch[FeedChanges](ctx, c, call, options)
+	read, err := fetch[struct {
+		Changes  []FeedChange `json:"changes"`
+		Position *uint64      `json:"position,string"`
+	}](ctx, c, call, options)
+	switch {
+	case err != nil:
+		return FeedChanges{}, err
+	case read.Changes == nil || read.Position == nil:
+		return FeedChanges{}, fmt.Errorf("%s: %w: it has no changes or no position", call.operation, errOther)
+	case *read.Position < q.Since:
+		return FeedChanges{}, fmt.Errorf("%s: %w: it is of position %d, before the one that was asked from, %d", call.operation, errOther, *read.Position, q.Since)
+	}
+	for _, change := range read.Changes {
+		if err := change.complete(); err != nil {
+			return FeedChanges{}, fmt.Errorf("%s: %w", call.operation, err)
+		}
+	}
+	return FeedChanges{read.Changes, *read.Position}, nil
+}
+
+// complete tells whether it says of what it is a change, and when.
+func (c *FeedChange) complete() error {
+	if c.Position == 0 || c.Claim.ClaimID == "" {
+		return fmt.Errorf("%w: a change has no position or no claim_id", errOther)
+	}
+	return nil
 }
 
 const (
 	eventStream = "text/event-stream"
 	// maxEvent bounds one event of a stream, which is one claim.
 	maxEvent = 64 << 10
+	// maxAge bounds the age that a heartbeat tells, so that it can be reckoned with.
+	maxAge = 365 * 24 * time.Hour
 )
 
 // FeedEvent is one event of a stream: a change, or the word that up to Position there was
@@ -267,18 +298,24 @@ func readEvent(kind, id string, data []byte) (e FeedEvent, known bool, err error
 		if err := json.Unmarshal(data, e.Change); err != nil {
 			return FeedEvent{}, false, fmt.Errorf("a change of the stream cannot be read: %w", err)
 		}
+		if err := e.Change.complete(); err != nil {
+			return FeedEvent{}, false, err
+		}
 		if id != "" {
 			e.Position, err = strconv.ParseUint(id, 10, 64)
 		}
 	case "heartbeat":
 		var beat struct {
-			Position uint64  `json:"position,string"`
-			Age      float64 `json:"age"` // seconds
+			Position *uint64  `json:"position,string"`
+			Age      *float64 `json:"age"` // seconds
 		}
 		if err := json.Unmarshal(data, &beat); err != nil {
 			return FeedEvent{}, false, fmt.Errorf("a heartbeat of the stream cannot be read: %w", err)
 		}
-		e.Position, e.Age = beat.Position, time.Duration(beat.Age*float64(time.Second))
+		if beat.Position == nil || beat.Age == nil || *beat.Age < 0 {
+			return FeedEvent{}, false, fmt.Errorf("%w: a heartbeat has no position or no age", errOther)
+		}
+		e.Position, e.Age = *beat.Position, time.Duration(min(*beat.Age, maxAge.Seconds())*float64(time.Second))
 	default:
 		return e, false, nil
 	}

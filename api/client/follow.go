@@ -40,7 +40,7 @@ type following struct {
 	failures       int       // of whatever kind, in a row
 	streamFailures int       // of streams, in a row
 	streamAt       time.Time // from when on a stream is tried again
-	impatient      bool      // a poll that waits was refused: the next one does not
+	impatient      bool      // a poll failed: the next one does not wait
 
 	added, removed int // since the last event
 }
@@ -59,7 +59,9 @@ func (f *following) run(ctx context.Context) {
 func (f *following) step(ctx context.Context) error {
 	switch {
 	case !f.synced:
-		return f.sync(ctx)
+		err := f.sync(ctx)
+		f.keyEnded(err)
+		return err
 	case !f.pollOnly() && !f.now().Before(f.streamAt):
 		return f.stream(ctx)
 	}
@@ -91,6 +93,9 @@ func (f *following) sync(ctx context.Context) error {
 		page, err := f.client.GetFeed(ctx, q)
 		if err != nil {
 			return err
+		}
+		if page.Position == 0 {
+			return errors.New("the feed does not say of which position it is")
 		}
 		for _, claim := range page.Claims {
 			set.add(claim)
@@ -126,25 +131,26 @@ func (f *following) sync(ctx context.Context) error {
 		}
 		from = changes.Position
 	}
-	f.replace(set, from)
-	f.refreshed(asked)
+	f.replace(set, from, asked)
 	return nil
 }
 
-// replace puts another set in the place of the one that is there.
-func (f *following) replace(set *claimSet, position uint64) {
+// replace puts another set, true at a moment, in the place of the one that is there. Who is
+// told of it, or waits for it, finds it in use.
+func (f *following) replace(set *claimSet, position uint64, at int64) {
 	first := f.set.Swap(set) == nil
 	f.synced, f.position = true, position
 	f.mu.Lock()
 	f.status.Position = position
 	f.status.Syncs++
 	f.mu.Unlock()
-	f.added, f.removed = set.len(), 0
-	f.config.Logger.Info("all approved claims were read", "position", position, "claims", set.len())
-	f.tell(CacheSynced, nil)
+	f.refreshed(at)
 	if first {
 		close(f.ready)
 	}
+	f.added, f.removed = set.len(), 0
+	f.config.Logger.Info("all approved claims were read", "position", position, "claims", set.len())
+	f.tell(CacheSynced, nil)
 }
 
 // refreshed notes that the set was true at a moment, and that all is well.
@@ -196,12 +202,15 @@ func (f *following) listen(s *FeedStream) error {
 			return err
 		}
 		s.allow(maxSilence)
-		if e.Change != nil {
+		switch {
+		case e.Change != nil:
 			if err := f.apply(*e.Change); err != nil {
 				return err
 			}
-		} else {
-			f.refreshed(f.clock.read() - int64(max(0, min(e.Age, 24*time.Hour))))
+		case e.Position < f.position:
+			return fmt.Errorf("a heartbeat tells of position %d, before what was told already, %d", e.Position, f.position)
+		default:
+			f.refreshed(f.clock.read() - int64(e.Age))
 		}
 		f.advance(e.Position)
 	}
@@ -209,7 +218,9 @@ func (f *following) listen(s *FeedStream) error {
 
 // poll asks for changes once, and waits for some.
 func (f *following) poll(ctx context.Context) error {
-	wait := min(maxPoll, f.config.StaleAfter/2)
+	// What comes with changes counts from when it was asked for. A third leaves the next
+	// answer time to come before that is too long ago.
+	wait := min(maxPoll, f.config.StaleAfter/3)
 	if !f.pollOnly() {
 		wait = min(wait, f.streamAt.Sub(f.now()))
 	}
@@ -221,7 +232,7 @@ func (f *following) poll(ctx context.Context) error {
 	asked := f.clock.read()
 	changes, err := f.client.GetFeedChanges(ctx, ChangesQuery{Since: f.position, Wait: wait})
 	if err != nil {
-		f.impatient = wait > 0
+		f.impatient = true
 		f.refused(err)
 		return err
 	}
@@ -231,11 +242,16 @@ func (f *following) poll(ctx context.Context) error {
 		}
 	}
 	f.advance(changes.Position)
-	// The ledger answers when something changes or the time is up; what it takes beyond
-	// that was on the way.
-	f.refreshed(min(f.clock.read(), asked+int64(wait)))
+	// The ledger answers when the time is up, and before only when something changes or it
+	// stops, which may have been at once: all else was on the way.
+	taken := f.clock.read() - asked
+	if len(changes.Changes) == 0 && taken >= int64(wait) {
+		f.refreshed(asked + int64(wait))
+	} else {
+		f.refreshed(asked)
+	}
 	f.impatient = false
-	if taken := f.clock.read() - asked; len(changes.Changes) == 0 && taken <= int64(wait/2) {
+	if len(changes.Changes) == 0 && taken <= int64(wait/2) {
 		_ = f.client.wait(ctx, f.pause(1, f.config.Reconnect)) // ended: the loop ends too
 	}
 	return nil
@@ -255,13 +271,20 @@ func (f *following) refused(err error) bool {
 		// it told before is worth nothing.
 		f.known.Store(0)
 		f.resync(err)
-	case e.Code == domain.CodeSignatureInvalid, e.Code == domain.CodeUnauthorized, e.Code == domain.CodeForbidden:
-		// The key or its service has ended, and with it what may be known.
-		f.known.Store(0)
 	default:
-		return e.Status == http.StatusTooManyRequests
+		return f.keyEnded(err) || e.Status == http.StatusTooManyRequests
 	}
 	return true
+}
+
+// keyEnded tells whether the key or its service has ended, and with it what may be known.
+func (f *following) keyEnded(err error) bool {
+	switch ErrorCode(err) {
+	case domain.CodeSignatureInvalid, domain.CodeUnauthorized, domain.CodeForbidden:
+		f.known.Store(0)
+		return true
+	}
+	return false
 }
 
 func (f *following) resync(why error) {

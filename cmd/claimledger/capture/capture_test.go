@@ -99,6 +99,15 @@ func TestWhatIsWrong(t *testing.T) {
 		{name: "no secret of this webhook", secret: older, problems: [2]string{"the secret is another one, or the body was altered", "the secret is another one, or the body was altered"}},
 		{name: "altered text", raw: altered(replaced("acme", "evil")), problems: [2]string{"the secret is another one, or the body was altered", "the secret is another one, or the body was altered"}},
 		{name: "cut off", raw: good[:len(good)-10], problems: [2]string{"lacks its last 10 bytes", "lacks its last 10 bytes"}},
+		{name: "more than its length", raw: good + "GET / HTTP/1.1\r\n\r\n", problems: [2]string{"the same without the 18 bytes beyond its Content-Length", "the same without the 18 bytes beyond its Content-Length"}},
+		{name: "laid out, with the old length", raw: strings.Replace(good, body, strings.ReplaceAll(body, `,"`, ", \""), 1),
+			problems: [2]string{"white space between its parts: something has parsed it and written it anew; it has 10 bytes more than its Content-Length", "it has 10 bytes more"}},
+		{name: "written anew, with the old length", raw: strings.Replace(good, body, rewritten(t)(body), 1),
+			problems: [2]string{"in the ledger's order: something has parsed it and written it anew; it has 15 bytes more", "it has 15 bytes more"}},
+		{name: "written anew and shorter, with the old length", raw: strings.Replace(raw(t, rewritten(t)(body), secret), rewritten(t)(body), body, 1),
+			problems: [2]string{"it has 15 bytes less than its Content-Length", "it has 15 bytes less than its Content-Length"}},
+		{name: "other and longer, with the old length", raw: strings.Replace(good, `:"mail"`, `:"maillist"`, 1),
+			problems: [2]string{"the secret is another one, or the body was altered: it has 4 bytes more than its Content-Length", "it has 4 bytes more"}},
 		{name: "cut off without a length", raw: altered(func(text string) string { return text[:len(text)-10] }), problems: [2]string{"no JSON any more", "no JSON any more"}},
 		{name: "a line break too many", raw: altered(func(text string) string { return text + "\n" }),
 			problems: [2]string{"the same without the line break at its end", "the same without the line break at its end"}},
@@ -165,6 +174,14 @@ func TestWhatIsNoRequest(t *testing.T) {
 	}
 	if _, err := capture.New([]string{"no colon"}, nil); !errors.Is(err, capture.ErrUnreadable) {
 		t.Errorf("got %v", err)
+	}
+	for text, want := range map[string]capture.Request{
+		"{}": {}, "{": {Missing: 1}, "{}\n": {}, "{}}": {Extra: 1},
+	} {
+		r, err := capture.New([]string{"Content-Length: 2"}, []byte(text))
+		if err != nil || r.Missing != want.Missing || r.Extra != want.Extra || string(r.Body) != text {
+			t.Errorf("%q: got %+v, %v", text, r, err)
+		}
 	}
 	r, err := capture.New([]string{"webhook-id: a", "Webhook-Id:b"}, []byte(body))
 	if want := (http.Header{"Webhook-Id": {"a", "b"}}); err != nil || fmt.Sprint(r.Header) != fmt.Sprint(want) || string(r.Body) != body {

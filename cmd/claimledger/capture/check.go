@@ -140,13 +140,16 @@ func (c checker) whyBody(standardSigned bool) string {
 
 // why tries what is known to go wrong between a signature and its verification.
 func (c checker) why(verifies func(secret string, body []byte) bool) string {
-	if c.Missing > 0 {
-		return fmt.Sprintf("the body lacks its last %d bytes", c.Missing)
-	}
 	for _, v := range bodies(c.Body) {
 		if verifies(c.secret, v.body) {
-			return "the body was altered: the signature is of the same " + v.difference
+			return "the body was altered: the signature is of the same " + v.difference + c.length("; ")
 		}
+	}
+	if length := len(c.Body) - c.Extra; c.Extra > 0 && verifies(c.secret, c.Body[:length]) {
+		return fmt.Sprintf("the body was altered: the signature is of the same without the %d bytes beyond its Content-Length", c.Extra)
+	}
+	if c.Missing > 0 && !json.Valid(c.Body) {
+		return fmt.Sprintf("the body lacks its last %d bytes", c.Missing)
 	}
 	for _, v := range secrets(c.secret) {
 		if _, err := domain.WebhookSecretKey(v.secret); err == nil && verifies(v.secret, c.Body) {
@@ -154,9 +157,23 @@ func (c checker) why(verifies func(secret string, body []byte) bool) string {
 		}
 	}
 	if !json.Valid(c.Body) {
-		return "the body was altered (it is no JSON any more), and the secret may be another one too"
+		return "the body was altered (it is no JSON any more), and the secret may be another one too" + c.length("; ")
+	}
+	if different := c.length(": "); different != "" {
+		return "the secret is another one, or the body was altered" + different
 	}
 	return "the secret is another one, or the body was altered: compare what the receiver read with what the ledger sent, byte for byte"
+}
+
+// length says how the body's length differs from its Content-Length, if it does.
+func (c checker) length(separator string) string {
+	switch {
+	case c.Extra > 0:
+		return fmt.Sprintf("%sit has %d bytes more than its Content-Length", separator, c.Extra)
+	case c.Missing > 0:
+		return fmt.Sprintf("%sit has %d bytes less than its Content-Length", separator, c.Missing)
+	}
+	return ""
 }
 
 type altered struct {

@@ -26,6 +26,9 @@ type Request struct {
 	Body   []byte
 	// Missing is how many bytes of the body the capture lacks, by its own Content-Length.
 	Missing int
+	// Extra is how many bytes the body has beyond its Content-Length, where they are not
+	// white space alone.
+	Extra int
 }
 
 // ErrUnreadable says that something is no captured request.
@@ -70,8 +73,8 @@ func cutEmptyLine(raw []byte) (head, body []byte, found bool) {
 	return nil, nil, false
 }
 
-// framed takes off a body what frames it on a connection, and what an editor has put
-// after its end.
+// framed takes off a body what frames it on a connection, and the white space that an
+// editor has put after its end. Anything else there may be what was altered.
 func framed(header http.Header, body []byte) (Request, error) {
 	r := Request{Header: header, Body: body}
 	if strings.EqualFold(header.Get("Transfer-Encoding"), "chunked") {
@@ -82,15 +85,25 @@ func framed(header http.Header, body []byte) (Request, error) {
 		r.Body = read
 		return r, nil
 	}
-	length, err := strconv.Atoi(header.Get("Content-Length"))
-	switch {
-	case err != nil || length < 0: // it says nothing
-	case length <= len(body):
-		r.Body = body[:length]
-	default:
-		r.Missing = length - len(body)
+	if beyond := r.measure(); beyond > 0 && r.Extra == 0 {
+		r.Body = body[:len(body)-beyond]
 	}
 	return r, nil
+}
+
+// measure compares the body with its Content-Length, where there is one, and tells how
+// much longer it is.
+func (r *Request) measure() (beyond int) {
+	length, err := strconv.Atoi(r.Header.Get("Content-Length"))
+	if err != nil || length < 0 {
+		return 0
+	}
+	beyond = len(r.Body) - length
+	r.Missing = max(0, -beyond)
+	if beyond > 0 && len(bytes.TrimSpace(r.Body[length:])) > 0 {
+		r.Extra = beyond
+	}
+	return beyond
 }
 
 // New is a request of which the headers were noted one by one, as "name: value", and the
@@ -108,8 +121,6 @@ func New(headers []string, body []byte) (Request, error) {
 		h.Add(name, strings.TrimSpace(value))
 	}
 	r := Request{Header: h, Body: body}
-	if length, err := strconv.Atoi(h.Get("Content-Length")); err == nil && length > len(body) {
-		r.Missing = length - len(body)
-	}
+	r.measure()
 	return r, nil
 }
