@@ -43,7 +43,7 @@ It may be killed at any moment: nothing half-built ever serves, and running it a
 beside a running ledger, without one, and against --nats-url and --database-url, with the database role of the projector.
 What serves of another version than a process knows is left alone by that process, which says so in its status.
 
-The flags: claimledger rebuild run --help. Example: claimledger rebuild claims feed`
+Example: claimledger rebuild run claims feed, or claimledger rebuild claims feed`
 }
 
 func modelNames() string {
