@@ -46,7 +46,7 @@ func (c *logShowCommand) Run(w *world) (err error) {
 	if c.File != "" {
 		return readExport(c.File, show)
 	}
-	stream, closeLog, err := c.openLog(w.ctx, false, quiet(c.logger(w.stderr)))
+	stream, closeLog, err := c.joinLog(w.ctx, quiet(c.logger(w.stderr)))
 	if err != nil {
 		return err
 	}

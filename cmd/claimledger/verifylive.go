@@ -23,7 +23,7 @@ func (c *verifyCommand) live(w *world, trust audit.Trust, shown *progress) (repo
 			err = &audit.Finding{Position: broken.Position, What: broken.Found}
 		}
 	}()
-	stream, closeLog, err := c.openLog(w.ctx, false, quiet(c.logger(w.stderr)))
+	stream, closeLog, err := c.joinLog(w.ctx, quiet(c.logger(w.stderr)))
 	if err != nil {
 		return audit.Report{}, err
 	}
