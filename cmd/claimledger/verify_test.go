@@ -109,7 +109,7 @@ func TestExportAndVerify(t *testing.T) {
 
 	// Without the ledger, and with a store that lost what was signed for.
 	verifies(t, 0, "live", "--data-dir", dir, "--head", kept, "--head-key", key)
-	loseTail(t, dir)
+	loseTail(t, blockOf(t, filepath.Join(dir, "nats")))
 	if v := verifies(t, 1, "live", "--data-dir", dir, "--head-key", key); v.Result != "tampered" {
 		t.Errorf("%+v", v)
 	}
