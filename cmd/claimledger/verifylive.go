@@ -81,6 +81,7 @@ func (v *liveAudit) run(ctx context.Context) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, err
 	}
+	v.trust.All = true
 	if v.auditor, err = v.trust.Begin(audit.Scope{From: 1, To: end}, domain.Chain{}); err != nil {
 		return audit.Report{}, err
 	}

@@ -240,8 +240,9 @@ func TestForgers(t *testing.T) {
 	}
 	refused := func(file []byte, trust audit.Trust, how string, args ...any) {
 		t.Helper()
-		var finding *audit.Finding
-		if _, err := verify(file, trust); !errors.As(err, &finding) {
+		// What is cut off well cannot be told from what is older: it does not pass.
+		_, err := verify(file, trust)
+		if !errors.As(err, new(*audit.Finding)) && !errors.As(err, new(*audit.Incomplete)) {
 			t.Fatalf("%s: %v", fmt.Sprintf(how, args...), err)
 		}
 	}
@@ -315,7 +316,7 @@ func TestHiddenAmongOthers(t *testing.T) {
 		r, err := verify(sealed(t, hidden), l.trust())
 		if atEnd := uint64(i) == l.made.Last(); atEnd != (err == nil) {
 			t.Errorf("position %d was hidden: %v", i, err)
-		} else if atEnd && !strings.Contains(strings.Join(r.NotProven(), "\n"), "at its end could be among them") {
+		} else if atEnd && !strings.Contains(strings.Join(r.NotProven(), "\n"), "a revocation may be missing") {
 			t.Errorf("nothing is said of it: %q", r.NotProven())
 		}
 	}
