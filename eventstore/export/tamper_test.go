@@ -285,6 +285,9 @@ func TestForgers(t *testing.T) {
 		}
 		refused(forge(t, other, all, &old, nil), kept, "rewritten from %d, with an old head", at)
 	}
+	// A head of where a range begins is a good one, and says nothing of the range.
+	before, part := l.made.Head(l.key, 6), audit.Scope{From: 7, To: end}
+	refused(forge(t, rewritten(t, l.made, 9), part, &before, nil), audit.Trust{Keys: both.Keys, Heads: []domain.LogHead{before}}, "a range rewritten, with the head before it")
 	cut := forge(t, l.made, audit.Scope{From: 1, To: old.Position}, &old, nil)
 	passes(cut, l.trust(), old.Position, "nothing came after position 5", "cut off at an old head")
 	refused(cut, kept, "cut off at an old head")
