@@ -283,6 +283,12 @@ func TestReport(t *testing.T) {
 		[]string{"!could have made another", "What comes after position 5", "nothing came after position " + fmt.Sprint(l.Last())})
 	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{}, []string{"In boundaries that begin here", "1 began before"}, []string{"What was before position 7"})
 	says(audit.Scope{Namespace: "acme", From: 1, To: l.Last()}, audit.Trust{}, []string{"every transition"}, []string{"last ones of acme in a boundary could be among them, even all: a revocation may be missing", "!What was before"})
+	// All of a namespace's commits can hide among those of others.
+	hidden := audit.Scope{Namespace: "nobody", From: 1, To: l.Last()}
+	says(hidden, audit.Trust{}, []string{"!every transition"}, []string{"even all: a revocation may be missing"})
+	if r, err := given(t, l, hidden, audit.Trust{}); err != nil || !r.Nothing() {
+		t.Errorf("%+v, %v", r, err)
+	}
 	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{Heads: []domain.LogHead{l.Head(key, 3), l.Head(key, 9)}}, []string{"Up to position 9"},
 		[]string{"heads that you keep of positions up to 3: they say nothing", "What comes after position 9: no head that you trust covers it, so"})
 	longer := audittest.Example(t)

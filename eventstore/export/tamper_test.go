@@ -286,8 +286,11 @@ func TestForgers(t *testing.T) {
 		refused(forge(t, other, all, &old, nil), kept, "rewritten from %d, with an old head", at)
 	}
 	// A head of where a range begins is a good one, and says nothing of the range.
-	before, part := l.made.Head(l.key, 6), audit.Scope{From: 7, To: end}
-	refused(forge(t, rewritten(t, l.made, 9), part, &before, nil), audit.Trust{Keys: both.Keys, Heads: []domain.LogHead{before}}, "a range rewritten, with the head before it")
+	forged := ledgerOf(t, rewritten(t, l.made, 9))
+	forged.sign(6)
+	before := l.made.Head(l.key, 6)
+	refused(forged.export(export.Selection{From: 7}), audit.Trust{Keys: both.Keys, Heads: []domain.LogHead{before}}, "a range rewritten, with the head before it")
+	refused(forged.export(export.Selection{From: 7}), audit.Trust{Heads: []domain.LogHead{before}}, "a range rewritten, with the kept head before it")
 	cut := forge(t, l.made, audit.Scope{From: 1, To: old.Position}, &old, nil)
 	passes(cut, l.trust(), old.Position, "nothing came after position 5", "cut off at an old head")
 	refused(cut, kept, "cut off at an old head")
