@@ -214,7 +214,7 @@ func TestWaitEndsWithTheKey(t *testing.T) {
 	began := time.Now()
 	o.ask("DELETE", "/v1/services/"+s.id+"/keys/"+s.keyID, nil).want(200)
 	(<-done).want(http.StatusUnauthorized, domain.CodeSignatureInvalid)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("it took %v", took)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v, nearly as long as it would have waited", took)
 	}
 }

@@ -303,6 +303,8 @@ func (d *samples) sample(t *testing.T, schema any) any {
 		return s["example"]
 	case kind == "integer":
 		return 7
+	case kind == "number":
+		return 7.5
 	case kind == "boolean":
 		return true
 	case kind == "null":

@@ -220,6 +220,18 @@ func streamDir(dir, stream string) string {
 	return filepath.Join(dir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", stream)
 }
 
+// HasLog reports whether an embedded server that keeps its store in dir has made a log
+// there. It makes nothing itself.
+func HasLog(dir string) (bool, error) {
+	// A log that is being put anew has its place when the server starts next.
+	for _, place := range []string{streamDir(dir, StreamName), filepath.Join(dir, recutDir, recutDone)} {
+		if _, err := os.Stat(place); !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // shutDown closes the connections and the store. The caller holds mu.
 func (e *Embedded) shutDown() {
 	for _, nc := range e.conns {

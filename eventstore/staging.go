@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,10 +19,12 @@ const (
 	stagingRoot = "/dev/shm"
 	// tmpfsMagic is what statfs(2) calls such a file system.
 	tmpfsMagic = 0x01021994
-	// stagingRoom is what has to be free there: several times what batches take.
-	stagingRoom = 8 * maxBatchBytes
-	// stagingCheck is how often it is looked whether the directory is still there: some
-	// systems clear it when a user logs out.
+	// stagingRoom is what has to be free there at first, and stagingLeast from then on: several
+	// times, and somewhat more than, what batches take.
+	stagingRoom  = 8 * maxBatchBytes
+	stagingLeast = 2 * maxBatchBytes
+	// stagingCheck is how often it is looked whether that is so, and the directory still
+	// there: some systems clear it when a user logs out.
 	stagingCheck = 5 * time.Second
 )
 
@@ -42,12 +43,13 @@ type staging struct {
 	logger *slog.Logger
 
 	before string // where the link of an earlier process leads to
+	made   string // the directory; empty: none
 	stop   chan struct{}
 	checks sync.WaitGroup
 
-	mu      sync.Mutex
-	current string   // empty: batches are staged on disk
-	logs    []*group // to be told when that changes
+	mu   sync.Mutex
+	used bool     // batches are staged there, and not on disk
+	logs []*group // to be told when that changes
 }
 
 // newStaging looks, before the server starts, for what an earlier process left behind.
@@ -55,7 +57,10 @@ func newStaging(dir string, logger *slog.Logger) *staging {
 	if absolute, err := filepath.Abs(dir); err == nil {
 		dir = absolute
 	}
-	name := sha256.Sum256([]byte(dir))
+	// A copy of the store has another name, whatever its path is where it runs.
+	var st syscall.Stat_t
+	_ = syscall.Stat(dir, &st)
+	name := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", dir, st.Dev, st.Ino))
 	s := &staging{
 		link:   filepath.Join(streamDir(dir, StreamName), "batches"),
 		prefix: filepath.Join(stagingRoot, "claimledger-"+hex.EncodeToString(name[:6])+"-"),
@@ -76,14 +81,15 @@ func newStaging(dir string, logger *slog.Logger) *staging {
 // Without one the batches go to disk, as they do on other systems.
 func (s *staging) begin() {
 	if s.before != "" {
+		_ = os.Remove(s.link) // where the server had no log to look after
 		_ = os.RemoveAll(s.before)
 	}
-	current, err := s.make()
+	made, err := s.make()
 	if err != nil {
 		s.logger.Debug("batches are staged on disk", "error", err)
 		return
 	}
-	s.current = current
+	s.made, s.used = made, true
 	s.checks.Go(func() {
 		tick := time.NewTicker(stagingCheck)
 		defer tick.Stop()
@@ -101,12 +107,8 @@ func (s *staging) begin() {
 }
 
 func (s *staging) make() (dir string, err error) {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(stagingRoot, &st); err != nil {
+	if err := roomInMemory(stagingRoom); err != nil {
 		return "", err
-	}
-	if free := uint64(st.Bavail) * uint64(st.Bsize); int64(st.Type) != tmpfsMagic || free < stagingRoom {
-		return "", fmt.Errorf("%s is not in memory, or has less than %d MiB free", stagingRoot, stagingRoom>>20)
 	}
 	if err := os.MkdirAll(filepath.Dir(s.link), 0o700); err != nil {
 		return "", err
@@ -120,16 +122,32 @@ func (s *staging) make() (dir string, err error) {
 	return dir, nil
 }
 
-// intact gives the server its own directory back when the other has gone.
+// roomInMemory reports what is wrong with the file system in memory.
+func roomInMemory(least uint64) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(stagingRoot, &st); err != nil {
+		return err
+	}
+	if free := uint64(st.Bavail) * uint64(st.Bsize); int64(st.Type) != tmpfsMagic || free < least {
+		return fmt.Errorf("%s is not in memory, or has less than %d MiB free", stagingRoot, least>>20)
+	}
+	return nil
+}
+
+// intact gives the server its own directory back when the other is of no use any more.
 func (s *staging) intact() bool {
-	if _, err := os.Stat(s.current); !errors.Is(err, fs.ErrNotExist) {
+	_, err := os.Stat(s.made)
+	if err == nil {
+		err = roomInMemory(stagingLeast)
+	}
+	if err == nil {
 		return true
 	}
-	s.logger.Warn("the directory in memory was removed; batches are staged on disk from now on", "directory", s.current)
+	s.logger.Warn("batches are staged on disk from now on, which is slower", "error", err)
 	_ = os.Remove(s.link)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.current = ""
+	s.used = false
 	for _, g := range s.logs {
 		g.setPace(paceOf(1))
 	}
@@ -140,7 +158,7 @@ func (s *staging) intact() bool {
 func (s *staging) pace(g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != "" {
+	if s.used {
 		s.logs = append(s.logs, g)
 		g.setPace(paceInMemory)
 	}
@@ -150,11 +168,11 @@ func (s *staging) pace(g *group) {
 func (s *staging) end() {
 	close(s.stop)
 	s.checks.Wait()
-	if s.current == "" {
+	if s.made == "" {
 		return
 	}
-	if to, err := os.Readlink(s.link); err == nil && to == s.current {
+	if to, err := os.Readlink(s.link); err == nil && to == s.made {
 		_ = os.Remove(s.link)
 	}
-	_ = os.RemoveAll(s.current)
+	_ = os.RemoveAll(s.made)
 }

@@ -186,3 +186,27 @@ func TestHalfABatchAfterThePowerFailed(t *testing.T) {
 		t.Errorf("the log ends at %d, want 100", more[39].Position)
 	}
 }
+
+// A link that the server did not take away, because its process was killed before the log
+// was made, must not lead to nowhere.
+func TestStagingLinkOfAStoreWithoutALog(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, dir)
+	killed := staged(t, dir) + "-of-one-that-was-killed"
+	if err := e.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{
+		os.MkdirAll(killed, 0o700), os.MkdirAll(filepath.Dir(stagingLink(dir)), 0o700), os.Symlink(killed, stagingLink(dir)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, dir)
+	if to, err := os.Readlink(stagingLink(dir)); err == nil {
+		if _, err := os.Stat(to); err != nil {
+			t.Errorf("batches are to be staged where nothing is: %v", err)
+		}
+	}
+}

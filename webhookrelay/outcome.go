@@ -39,7 +39,7 @@ func (d *deliverer) record(ctx context.Context, tx pgx.Tx, done []result) (tally
 	if len(w.results) == 0 {
 		return tally{}, nil
 	}
-	return w.tally, tx.SendBatch(ctx, w.statements()).Close()
+	return w.tally, tx.SendBatch(ctx, w.statements(d.schedule.silence())).Close()
 }
 
 // endLeases locks the endpoints, in the order in which everyone does, and gives the
@@ -139,7 +139,7 @@ func (e *endpointChange) note(r result, probe time.Duration) {
 	} else {
 		e.failed++
 		e.lastFailure = later(e.lastFailure, r.ended)
-		if e.failingSince == nil {
+		if e.failingSince == nil && r.eventType != pingEvent { // a ping is a question, and no loss
 			e.failingSince = &r.ended
 		}
 	}
@@ -155,7 +155,8 @@ func later(a *time.Time, b time.Time) *time.Time {
 	return &b
 }
 
-func (w *writing) statements() *pgx.Batch {
+// statements write it all. After a silence, failures begin anew.
+func (w *writing) statements(silence time.Duration) *pgx.Batch {
 	b := &pgx.Batch{}
 	b.Queue(finishDeliveriesSQL, w.webhookIDs, w.eventIDs, w.states, w.attempts, w.failures, w.dueAt, w.endedAt)
 	b.Queue(addAttemptsSQL, w.webhookIDs, w.eventIDs, w.attempts, w.begunAt, w.took, w.statuses, w.responses, w.errors)
@@ -172,7 +173,7 @@ func (w *writing) statements() *pgx.Batch {
 		triggered, failedAt = append(triggered, e.lastTriggered), append(failedAt, e.lastFailure)
 		recovered, failingSince = append(recovered, e.recovered), append(failingSince, e.failingSince)
 	}
-	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt, recovered, failingSince)
+	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt, recovered, failingSince, silence)
 	return b
 }
 

@@ -80,6 +80,11 @@ type schedule struct {
 	rand  func() float64 // in [0, 1)
 }
 
+// silence is longer than anything that is retried leaves between two attempts.
+func (s schedule) silence() time.Duration {
+	return 2 * slices.Max(append([]time.Duration{maxPause}, s.waits...))
+}
+
 // probe is how long an open breaker waits between attempts.
 func (s schedule) probe() time.Duration {
 	return slices.Min(append([]time.Duration{probePause}, s.waits...))

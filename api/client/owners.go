@@ -144,6 +144,19 @@ type Readiness struct {
 	Status string                    `json:"status"` // ready, degraded or unready
 	Roles  []string                  `json:"roles"`
 	Checks map[string]ReadinessCheck `json:"checks"`
+	// ReadModels is how far each is; empty where the process has nothing to do with them.
+	ReadModels []ModelLag `json:"read_models,omitempty"`
+}
+
+// ModelLag is how far a read model is.
+type ModelLag struct {
+	Model      string   `json:"model"`
+	Generation int      `json:"generation,omitempty"` // which of its builds serves; 0: not known
+	Version    int      `json:"version"`              // of the model, as the process knows it
+	Position   uint64   `json:"position,string"`      // of the last commit in it
+	LagCommits uint64   `json:"lag_commits"`          // commits in the log that are not in it
+	LagSeconds *float64 `json:"lag_seconds"`          // since it held everything in the log; nil: it never did
+	Active     *bool    `json:"active,omitempty"`     // whether the process updates it; nil: it has no projector
 }
 
 // ReadinessCheck is one thing that a process needs.

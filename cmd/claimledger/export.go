@@ -54,7 +54,7 @@ func (c *exportCommand) Run(w *world) (err error) {
 	if err := c.check(); err != nil {
 		return err
 	}
-	stream, closeLog, err := c.openLog(w.ctx, false, quiet(c.logger(w.stderr)))
+	stream, closeLog, err := c.joinLog(w.ctx, quiet(c.logger(w.stderr)))
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,27 @@ func (p placeSettings) openLog(ctx context.Context, alone bool, logger *slog.Log
 	return stream, close, nil
 }
 
+// joinLog opens a log that is there already, beside whatever uses it. A command that reads
+// or looks after what there is must not make a ledger where somebody mistyped a path.
+func (p placeSettings) joinLog(ctx context.Context, logger *slog.Logger) (*eventstore.Stream, func() error, error) {
+	if err := p.hasLedger(); err != nil {
+		return nil, nil, err
+	}
+	return p.openLog(ctx, false, logger)
+}
+
+// hasLedger refuses a data directory in which no ledger has begun.
+func (p placeSettings) hasLedger() error {
+	if !p.embedded() {
+		return nil // its streams are made by setup alone
+	}
+	has, err := eventstore.HasLog(p.natsDir())
+	if err == nil && !has {
+		err = fmt.Errorf("there is no ledger in %s: no log is in %s", p.DataDir, p.natsDir())
+	}
+	return err
+}
+
 func (p placeSettings) natsDir() string { return filepath.Join(p.DataDir, "nats") }
 
 // connect reaches the NATS server, or starts the embedded one where needed: then there is

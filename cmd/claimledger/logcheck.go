@@ -45,7 +45,7 @@ type logReport struct {
 
 func (c *logCheckCommand) Run(w *world) (err error) {
 	logger := quiet(c.logger(w.stderr))
-	stream, closeLog, err := c.openLog(w.ctx, false, logger)
+	stream, closeLog, err := c.joinLog(w.ctx, logger)
 	var config *eventstore.ConfigError
 	if errors.As(err, &config) {
 		return c.report(w, logReport{Found: config.Error()})

@@ -31,7 +31,7 @@ type logShowCommand struct {
 // Help is shown below the flags.
 func (logShowCommand) Help() string {
 	return `Tells each event in one sentence, oldest first, with its position, its time and its namespace. Texts that somebody chose are in quotes. It
-works beside a running ledger and without one, and changes nothing.
+works beside a running ledger and without one, and changes nothing. Exits 1 where there is nothing of the namespace or claim that is named.
 
 Example: claimledger log show --claim claim_01kjpz2b9f6g7h8j0k1m2n3p4q`
 }
@@ -42,11 +42,33 @@ func (c *logShowCommand) Run(w *world) (err error) {
 	}
 	out := bufio.NewWriter(w.stdout)
 	defer func() { err = errors.Join(err, out.Flush()) }()
-	show := func(r eventstore.Record) error { return c.show(out, r) }
+	var shown int
+	show := func(r eventstore.Record) error {
+		n, err := c.show(out, r)
+		shown += n
+		return err
+	}
+	if err := c.read(w, show); err != nil {
+		return err
+	}
+	// A name that was mistyped is not one of which nothing is recorded.
+	switch {
+	case shown > 0:
+		return nil
+	case c.Claim != "":
+		return fmt.Errorf("nothing of claim %s is in what was read", printable(c.Claim))
+	case c.Namespace != "":
+		return fmt.Errorf("nothing of namespace %s is in what was read", printable(c.Namespace))
+	}
+	return nil
+}
+
+// read reads what was named.
+func (c *logShowCommand) read(w *world, show func(eventstore.Record) error) (err error) {
 	if c.File != "" {
 		return readExport(c.File, show)
 	}
-	stream, closeLog, err := c.openLog(w.ctx, false, quiet(c.logger(w.stderr)))
+	stream, closeLog, err := c.joinLog(w.ctx, quiet(c.logger(w.stderr)))
 	if err != nil {
 		return err
 	}
@@ -89,17 +111,17 @@ func readExport(path string, f func(eventstore.Record) error) error {
 	}
 }
 
-// show prints what of a commit was asked for.
-func (c *logShowCommand) show(out io.Writer, r eventstore.Record) error {
+// show prints what of a commit was asked for, and counts it.
+func (c *logShowCommand) show(out io.Writer, r eventstore.Record) (shown int, err error) {
 	switch {
 	case c.To > 0 && r.Position > c.To:
-		return errReadEnough
+		return 0, errReadEnough
 	case r.Position < c.From, c.Namespace != "" && r.Commit.Namespace != c.Namespace:
-		return nil
+		return 0, nil
 	}
 	events, err := projections.EventsOf(r)
 	if err != nil {
-		return fmt.Errorf("position %d: %w", r.Position, err)
+		return 0, fmt.Errorf("position %d: %w", r.Position, err)
 	}
 	for _, e := range events {
 		if c.Claim != "" && e.ClaimID != c.Claim {
@@ -112,10 +134,11 @@ func (c *logShowCommand) show(out io.Writer, r eventstore.Record) error {
 			_, err = fmt.Fprintf(out, "%d  %s  %s  %s\n", e.Position, e.Time.Format(time.RFC3339), printable(e.Namespace), printable(sentence))
 		}
 		if err != nil {
-			return err
+			return shown, err
 		}
+		shown++
 	}
-	return nil
+	return shown, nil
 }
 
 // printable keeps what a log or a file holds from giving orders to a terminal.

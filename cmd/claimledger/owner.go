@@ -80,9 +80,15 @@ func toldURL(dataDir string) string {
 
 var operator = domain.Actor{Kind: domain.ActorOperator}
 
-// with opens the log, for a command that decides on what is there now.
-func (o operatorSettings) with(w *world, do func(context.Context, *eventstore.Stream, *commands.Executor) error) (err error) {
+// with opens the log, for a command that decides on what is there now. first says that it
+// may be the first thing that a ledger is told, and make the log.
+func (o operatorSettings) with(w *world, first bool, do func(context.Context, *eventstore.Stream, *commands.Executor) error) (err error) {
 	logger := o.logger(w.stderr)
+	if !first {
+		if err := o.hasLedger(); err != nil {
+			return err
+		}
+	}
 	stream, closeLog, err := o.openLog(w.ctx, false, quiet(logger))
 	if err != nil {
 		return err
@@ -107,7 +113,8 @@ func (o operatorSettings) with(w *world, do func(context.Context, *eventstore.St
 // registry executes one operator's command and gives the stream to do more with.
 func (o operatorSettings) registry(w *world, namespace string, cmd domain.RegistryCommand, name string,
 	then func(context.Context, *eventstore.Stream, domain.RegistryAnswer, commands.Result) error) error {
-	return o.with(w, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
+	_, first := cmd.(domain.RegisterNamespace)
+	return o.with(w, first, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
 		answer, result, err := x.Registry(ctx, namespace, cmd, commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: name}})
 		if err != nil {
 			return forPerson(err)

@@ -56,7 +56,7 @@ type ownerRemoveCommand struct {
 // Run removes the owner, and then what is known of him beside the log. If we crash in
 // between, running it again erases the rest.
 func (c *ownerRemoveCommand) Run(w *world) error {
-	return c.with(w, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
+	return c.with(w, false, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
 		_, _, err := x.Registry(ctx, c.Name, domain.RemoveOwner{OwnerID: c.OwnerID},
 			commands.Meta{Actor: operator, Ref: domain.CommandRef{Name: "owner.remove"}})
 		namespace, _ := x.Directory().NamespaceOf(c.OwnerID)
@@ -89,7 +89,7 @@ type listedOwner struct {
 }
 
 func (c *ownerListCommand) Run(w *world) error {
-	return c.with(w, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
+	return c.with(w, false, func(ctx context.Context, stream *eventstore.Stream, x *commands.Executor) error {
 		owners := []listedOwner{}
 		if !x.Directory().View(c.Name, func(r *domain.Registry) {
 			for _, o := range r.Owners() {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -43,7 +42,7 @@ It may be killed at any moment: nothing half-built ever serves, and running it a
 beside a running ledger, without one, and against --nats-url and --database-url, with the database role of the projector.
 What serves of another version than a process knows is left alone by that process, which says so in its status.
 
-The flags: claimledger rebuild run --help. Example: claimledger rebuild claims feed`
+Example: claimledger rebuild run claims feed, or claimledger rebuild claims feed`
 }
 
 func modelNames() string {
@@ -114,11 +113,7 @@ func (c *rebuildCommand) confirm(p *rebuildProgress, d projections.Comparison) b
 
 // withModels opens the log and the database of a ledger, which may be running.
 func (p placeSettings) withModels(w *world, f func(context.Context, eventstore.Log, *pgxpool.Pool) error) (err error) {
-	if err := p.hasLedger(p.natsDir()); err != nil {
-		return err
-	}
-	logger := quiet(p.logger(w.stderr))
-	stream, closeLog, err := p.openLog(w.ctx, false, logger)
+	stream, closeLog, err := p.joinLog(w.ctx, quiet(p.logger(w.stderr)))
 	if err != nil {
 		return err
 	}
@@ -146,15 +141,6 @@ func (p placeSettings) withDatabase(w *world, f func(context.Context, *pgxpool.P
 	}
 	defer pool.Close()
 	return f(w.ctx, pool)
-}
-
-// hasLedger refuses a data directory in which there is nothing yet: a command that only
-// looks after what there is must not make a ledger where somebody mistyped a path.
-func (p placeSettings) hasLedger(dir string) error {
-	if _, err := os.Stat(dir); p.embedded() && errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no ledger in %s", p.DataDir)
-	}
-	return nil
 }
 
 // operatorConns bounds the connections of an operator's command, those apart that a
@@ -199,7 +185,7 @@ rebuild ended too soon, and the next one goes on with it); different (it was not
 
 // Run lists.
 func (c *rebuildListCommand) Run(w *world) error {
-	if err := c.hasLedger(c.natsDir()); err != nil {
+	if err := c.hasLedger(); err != nil {
 		return err
 	}
 	return c.withDatabase(w, func(ctx context.Context, pool *pgxpool.Pool) error {
@@ -256,7 +242,7 @@ func (c *rebuildDropCommand) Run(w *world) error {
 			return err
 		}
 	}
-	if err := c.hasLedger(c.natsDir()); err != nil {
+	if err := c.hasLedger(); err != nil {
 		return err
 	}
 	return c.withDatabase(w, func(ctx context.Context, pool *pgxpool.Pool) error {

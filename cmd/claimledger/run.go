@@ -17,6 +17,7 @@ import (
 const (
 	exitFailure  = 1 // it was tried and did not work; for verify: it is not what it should be
 	exitUsage    = 2 // the command line is wrong; nothing was tried; for verify: nothing can be said
+	exitLacking  = 3 // verify: nothing that is there is wrong, and it is less than what was to be shown
 	envPrefix    = "CLAIMLEDGER_"
 	programTitle = "A ledger of who allowed which agent to use what, that can prove it."
 )
@@ -49,6 +50,9 @@ type usageError struct{ error }
 
 // undecidedError ends a command that was to tell good from bad, and could not.
 type undecidedError struct{ error }
+
+// incompleteError ends one that found nothing wrong, and less than it was to find.
+type incompleteError struct{ error }
 
 // Run runs one command. env holds KEY=value pairs, as os.Environ gives them.
 func Run(ctx context.Context, args, env []string, stdout, stderr io.Writer) error {
@@ -95,6 +99,9 @@ func exitCode(err error, stderr io.Writer) int {
 	case errors.As(err, new(undecidedError)):
 		fmt.Fprintf(stderr, "claimledger: %v\n", err)
 		return exitUsage
+	case errors.As(err, new(incompleteError)):
+		fmt.Fprintf(stderr, "claimledger: %v\n", err)
+		return exitLacking
 	default:
 		fmt.Fprintf(stderr, "claimledger: %v\n", err)
 		return exitFailure

@@ -36,9 +36,9 @@ func (statusCommand) Help() string {
 }
 
 func (c *statusCommand) Run(w *world) error {
-	url := c.base()
 	deadline := time.Now().Add(c.Wait)
 	for {
+		url := c.base() // a ledger that starts says where it is
 		result, err := readReadiness(w.ctx, url)
 		ready := err == nil && result.Status != "unready"
 		if !ready && time.Now().Before(deadline) && sleep(w.ctx, statusPoll) == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,16 +37,20 @@ or --head nobody can tell an export from one that somebody made up.
 With live it reads the log of --data-dir or --nats-url, and compares all signed heads that the ledger has published; with --database-url
 also what the read models and the webhook relay were built up to, and which claims are served as what.
 
-Exits 0 when nothing is wrong, 1 when something is, and 2 when nothing can be said: no such file, no export, a newer program's, a log
-that cannot be reached. It keeps the state of all namespaces in memory.
+Exits 0 when nothing is wrong, 1 when something is, 2 when nothing can be said: no such file, no export, a newer program's, a log
+that cannot be reached; and 3 when nothing that is there is wrong, but it ends before a head that you keep, or no head covers it: it is older, or was
+cut off. Take heads first, and export last. It keeps the state of all namespaces in memory.
 
 Example: claimledger verify ledger.ndjson --head-key ed25519-3f0c… --head head-of-last-month.json`
 }
 
 func (c *verifyCommand) Run(w *world) error {
 	trust, err := c.trust()
-	if err != nil {
+	if errors.As(err, new(usageError)) {
 		return err
+	}
+	if err != nil {
+		return c.tell(w.stdout, audit.Report{}, err)
 	}
 	shown := newProgress(w.stderr, "verified")
 	var report audit.Report
@@ -55,15 +60,12 @@ func (c *verifyCommand) Run(w *world) error {
 		report, err = verifyFile(c.What, trust, shown)
 	}
 	shown.end()
-	if err == nil && c.Signed && report.Sure() < report.End.Position {
-		err = &audit.Finding{What: fmt.Sprintf("no head that you trust covers what comes after position %d", report.Sure())}
-	}
 	return c.tell(w.stdout, report, err)
 }
 
 // trust reads what the auditor has.
 func (c *verifyCommand) trust() (audit.Trust, error) {
-	var t audit.Trust
+	t := audit.Trust{Signed: c.Signed}
 	for _, told := range c.HeadKey {
 		id, err := domain.ParseHeadKeyID(told)
 		if err != nil {
@@ -74,12 +76,15 @@ func (c *verifyCommand) trust() (audit.Trust, error) {
 	for _, path := range c.Head {
 		heads, err := readHeads(path)
 		if err != nil {
-			return t, undecidedError{fmt.Errorf("--head: %s: %w", path, err)}
+			return t, fmt.Errorf("--head: %s: %w", path, err)
 		}
 		t.Heads = append(t.Heads, heads...)
 	}
 	return t, nil
 }
+
+// maxHeads bounds a file of heads, in bytes: more than a hundred thousand of them.
+const maxHeads = 64 << 20
 
 // readHeads reads heads as /v1/log/head answers them, one after another.
 func readHeads(path string) ([]domain.LogHead, error) {
@@ -88,18 +93,29 @@ func readHeads(path string) ([]domain.LogHead, error) {
 		return nil, pathless(err)
 	}
 	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxHeads+1))
+	switch {
+	case err != nil:
+		return nil, pathless(err)
+	case len(text) > maxHeads:
+		return nil, fmt.Errorf("it has more than %d bytes, and is no file of heads", maxHeads)
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, errors.New("it is empty")
+	}
 	var heads []domain.LogHead
-	for d := json.NewDecoder(f); ; {
-		var h domain.LogHead
-		err := d.Decode(&h)
-		if errors.Is(err, io.EOF) && len(heads) > 0 {
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		rest := bytes.TrimLeft(text[d.InputOffset():], " \t\r\n")
+		if len(rest) == 0 {
 			return heads, nil
 		}
+		var h domain.LogHead
+		err := d.Decode(&h)
 		if err == nil {
 			err = h.Verify()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("it does not hold heads of a log: %w", err)
+			line := 1 + bytes.Count(text[:len(text)-len(rest)], []byte("\n"))
+			return nil, fmt.Errorf("what begins on line %d is no head of a log: %w", line, err)
 		}
 		heads = append(heads, h)
 	}
@@ -143,7 +159,7 @@ func (r *watchedFile) Read(b []byte) (int, error) {
 
 // verified is the outcome, for machines.
 type verified struct {
-	Result    string       `json:"result"` // ok, tampered or unusable
+	Result    string       `json:"result"` // ok, tampered, incomplete or unusable
 	Finding   *found       `json:"finding,omitempty"`
 	Namespace string       `json:"namespace,omitempty"`
 	From      uint64       `json:"from,string,omitempty"`
@@ -165,11 +181,14 @@ type found struct {
 
 func (c *verifyCommand) tell(out io.Writer, r audit.Report, err error) error {
 	var finding *audit.Finding
+	var lacking *audit.Incomplete
 	v := verified{Result: "ok", Namespace: r.Scope.Namespace, From: r.Scope.From, To: r.Scope.To, Proven: r.Proven(), NotProven: r.NotProven(), SureTo: r.Sure(), Tally: &r.Tally}
 	if !r.End.Hash.IsZero() {
 		v.Hash = r.End.Hash.String()
 	}
 	switch {
+	case errors.As(err, &lacking):
+		v.Result, v.Finding = "incomplete", &found{What: short(lacking.What)}
 	case errors.As(err, &finding):
 		v = verified{Result: "tampered", Finding: &found{Position: finding.Position, CommitID: short(finding.CommitID), What: short(finding.What)}}
 		if finding.Boundary != (domain.Boundary{}) {
@@ -188,6 +207,8 @@ func (c *verifyCommand) tell(out io.Writer, r audit.Report, err error) error {
 	switch v.Result {
 	case "tampered":
 		return fmt.Errorf("%s is not what a ledger has recorded", c.What)
+	case "incomplete":
+		return incompleteError{fmt.Errorf("%s is less than what was to be shown", c.What)}
 	case "unusable":
 		return undecidedError{fmt.Errorf("nothing can be said of %s", c.What)}
 	}
@@ -207,14 +228,19 @@ func short(text string) string {
 func (v verified) print(out io.Writer, r audit.Report) error {
 	var text strings.Builder
 	if f := v.Finding; f != nil {
-		fmt.Fprintf(&text, "%s: %s\n", map[string]string{"tampered": "Something is wrong", "unusable": "It cannot be verified"}[v.Result], printable(f.What))
+		fmt.Fprintf(&text, "%s: %s\n", map[string]string{"tampered": "Something is wrong", "incomplete": "Not all is shown", "unusable": "It cannot be verified"}[v.Result], printable(f.What))
 		for _, line := range [][2]string{{"position", fmt.Sprint(f.Position)}, {"boundary", f.Boundary}, {"commit", f.CommitID}} {
 			if line[1] != "" && line[1] != "0" {
 				fmt.Fprintf(&text, "  %-9s %s\n", line[0], printable(line[1]))
 			}
 		}
-	} else {
-		fmt.Fprintf(&text, "Nothing is wrong: %d commits with %d events in %d namespaces, positions %d to %d", r.Tally.Commits, r.Tally.Events, r.Tally.Namespaces, r.Scope.From, r.Scope.To)
+	}
+	if v.Tally != nil {
+		if r.Nothing() {
+			fmt.Fprintf(&text, "WARNING: no commit of %s is here. Whatever it recorded may be among the hashes of others.\n", printable(v.Namespace))
+		}
+		text.WriteString(map[bool]string{true: "Nothing is wrong", false: "Nothing that is there is wrong"}[v.Finding == nil])
+		fmt.Fprintf(&text, ": %d commits with %d events in %d namespaces, positions %d to %d", r.Tally.Commits, r.Tally.Events, r.Tally.Namespaces, r.Scope.From, r.Scope.To)
 		if r.Tally.Others > 0 {
 			fmt.Fprintf(&text, ", and hashes of %d others up to position %d", r.Tally.Others, r.End.Position)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,11 +67,7 @@ func TestExportAndVerify(t *testing.T) {
 		t.Errorf("live: %+v", v)
 	}
 
-	whole, err := os.ReadFile(file("all"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	altered := strings.Replace(string(whole), "known", "knowm", 1)
+	altered := strings.Replace(string(readFile(t, file("all"))), "known", "knowm", 1)
 	if err := os.WriteFile(file("altered"), []byte(altered), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +81,7 @@ func TestExportAndVerify(t *testing.T) {
 	if v := verifies(t, 2, file("none")); v.Result != "unusable" {
 		t.Errorf("%+v", v)
 	}
-	if v := verifies(t, 1, file("all"), "--signed"); !strings.Contains(v.Finding.What, "no head that you trust") {
+	if v := verifies(t, exitLacking, file("all"), "--signed"); v.Result != "incomplete" || !strings.Contains(v.Finding.What, "no head that you trust") {
 		t.Errorf("%+v", v)
 	}
 	if r := run(t, "verify", file("all"), "--head-key", "sk_live_x"); r.code != exitUsage {
@@ -105,14 +102,51 @@ func TestExportAndVerify(t *testing.T) {
 	if said != string(api.body) {
 		t.Errorf("the command line says\n%s\nand the API\n%s", said, api.body)
 	}
+	for _, filter := range [][]string{{"--namespace", "nope"}, {"--claim", "nope"}, {"--namespace", "nope", "--file", file("acme")}} {
+		if r := run(t, append([]string{"log", "show", "--data-dir", dir}, filter...)...); r.code != exitFailure || !strings.Contains(r.err, " nope is in what was read") {
+			t.Errorf("log show %q ended with %d: %s%s", filter, r.code, r.out, r.err)
+		}
+	}
+
+	// An export that is older than a head that was kept is not accused, and does not pass; a
+	// part that begins later does.
+	must(t, "export", "--data-dir", dir, "-o", file("part"), "--from", "3", "--to", strconv.FormatUint(position, 10))
+	_, newer := acme.mustSubmit()
+	heads := append(c.headOf(newer).body, c.expect(200, "GET", "/v1/log/head", nil).body...)
+	heads = append(slices.Clone(readFile(t, kept)), heads...)
+	if err := os.WriteFile(file("heads"), heads, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := verifies(t, exitLacking, file("all"), "--head", file("heads")); v.Result != "incomplete" || v.SureTo != position || v.Hash != all.Hash || !strings.Contains(v.Finding.What, "export again") {
+		t.Errorf("%+v", v)
+	}
+	if v := verifies(t, 0, file("part"), "--head", file("heads"), "--head-key", key, "--signed"); v.SureTo != position {
+		t.Errorf("%+v", v)
+	}
+	if err := os.WriteFile(file("heads"), append(heads, "\n<html>"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	line := "what begins on line " + strconv.Itoa(2+strings.Count(string(heads), "\n")) + " is no head"
+	if v := verifies(t, exitUsage, file("all"), "--head", file("heads")); v.Result != "unusable" || !strings.Contains(v.Finding.What, line) {
+		t.Errorf("%+v, want %q", v.Finding, line)
+	}
 	p.stop()
 
 	// Without the ledger, and with a store that lost what was signed for.
 	verifies(t, 0, "live", "--data-dir", dir, "--head", kept, "--head-key", key)
-	loseTail(t, dir)
+	loseTail(t, blockOf(t, filepath.Join(dir, "nats")))
 	if v := verifies(t, 1, "live", "--data-dir", dir, "--head-key", key); v.Result != "tampered" {
 		t.Errorf("%+v", v)
 	}
+}
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
 
 // asLines asks for a history in lines.
@@ -165,7 +199,6 @@ func TestVerifyLiveFinds(t *testing.T) {
 		want   string
 	}{
 		"a good log":                {[]uint64{1, 3, 3, 9, end}, markAt(end, domain.HashOf(made.Stored[end-1])), ""},
-		"none signed":               {nil, func(*liveAudit) {}, "no head of it is signed with"},
 		"built on another":          {[]uint64{end}, markAt(5, domain.Hash{1}), "the read model x was built on another commit there"},
 		"built on more":             {[]uint64{end}, markAt(end+1, domain.Hash{1}), "the read model x was built up to position"},
 		"a head that nobody signed": {[]uint64{3}, func(v *liveAudit) { h := made.Head(key, 9); h.Time = h.Time.Add(1); appendHead(t, v, h) }, "no head that anybody signed"},
@@ -188,6 +221,9 @@ func TestVerifyLiveFinds(t *testing.T) {
 		}
 	}
 	v := liveOf(t, made, key, end)
+	if _, err := liveOf(t, made, key).run(t.Context()); !errors.As(err, new(*audit.Incomplete)) {
+		t.Errorf("none signed: %v", err)
+	}
 	v.heads = away{v.heads}
 	if _, err := v.run(t.Context()); !errors.Is(err, eventstore.ErrUnavailable) {
 		t.Errorf("without the heads: %v", err)

@@ -23,7 +23,7 @@ func (c *verifyCommand) live(w *world, trust audit.Trust, shown *progress) (repo
 			err = &audit.Finding{Position: broken.Position, What: broken.Found}
 		}
 	}()
-	stream, closeLog, err := c.openLog(w.ctx, false, quiet(c.logger(w.stderr)))
+	stream, closeLog, err := c.joinLog(w.ctx, quiet(c.logger(w.stderr)))
 	if err != nil {
 		return audit.Report{}, err
 	}
@@ -81,6 +81,7 @@ func (v *liveAudit) run(ctx context.Context) (audit.Report, error) {
 	if err != nil {
 		return audit.Report{}, err
 	}
+	v.trust.All = true
 	if v.auditor, err = v.trust.Begin(audit.Scope{From: 1, To: end}, domain.Chain{}); err != nil {
 		return audit.Report{}, err
 	}

@@ -57,6 +57,12 @@ func (f *Finding) Error() string {
 	return fmt.Sprintf("position %d, commit %s of %s: %s", f.Position, f.CommitID, f.Boundary, f.What)
 }
 
+// Incomplete means that nothing is wrong with what is given, and that it does not come as
+// far as what the auditor has, or is not covered by it: it may be older, or cut off.
+type Incomplete struct{ What string }
+
+func (e *Incomplete) Error() string { return e.What }
+
 // Auditor checks a log that it is given from one position on without a gap. It keeps the
 // state of every namespace in memory, as a ledger does.
 type Auditor struct {
@@ -69,9 +75,10 @@ type Auditor struct {
 	// told is the last position of which the running hash was given, and right.
 	told uint64
 
-	tally  Tally
-	signed *domain.LogHead
-	kept   *domain.LogHead
+	tally   Tally
+	signed  *domain.LogHead
+	kept    *domain.LogHead
+	earlier *domain.LogHead // the last that was kept of what is before
 }
 
 // New makes an Auditor of a log of which start is known: the zero Chain for one that is

@@ -195,15 +195,36 @@ func TestHeads(t *testing.T) {
 		{"of the middle and the end", 1, kept(l.Head(key, end), l.Head(key, end-2), l.Head(key, 3)), ""},
 		{"another log", 1, kept(l.Head(key, 3), forged), "something after position 3 was altered"},
 		{"another log, from the first", 1, kept(forged), "something in it was altered"},
-		{"a longer log", 1, kept(longer.Head(key, end+1)), "was cut off"},
 		{"not signed", 1, kept(unsigned), "is no head that anybody signed"},
-		{"no head of the key", 1, trust(key.ID()), "no head of it is signed with " + key.ID()},
-		{"before it begins", 5, kept(l.Head(key, 3)), "there is nothing to compare them with"},
-		{"just before it begins", 5, kept(l.Head(key, 4)), ""},
-		{"before and after", 5, kept(l.Head(key, 3), l.Head(key, 9)), ""},
+		{"before and in it", 5, kept(l.Head(key, 3), l.Head(key, 9)), ""},
+		{"in it and after it", 5, kept(l.Head(key, 9), longer.Head(key, end+1)), ""},
+		{"all of a log that goes on", 1, audit.Trust{Heads: []domain.LogHead{longer.Head(key, end+1)}, All: true}, "was cut off"},
 	} {
 		_, err := given(t, l, audit.Scope{From: test.from, To: end}, test.trust)
 		finds(t, test.name, err, test.want)
+	}
+
+	// What an auditor has and cannot compare accuses nobody, and passes nothing.
+	for _, test := range []struct {
+		name  string
+		from  uint64
+		trust audit.Trust
+		sure  uint64
+		want  string
+	}{
+		{"no head of the key", 1, trust(key.ID()), 0, "no head of anything in it is signed with " + key.ID()},
+		{"a later head", 1, kept(longer.Head(key, end+1)), 0, "it is older than that head, or was cut off; export again"},
+		{"one in it and a later one", 1, kept(l.Head(key, 3), longer.Head(key, end+1)), 3, "before the head of position " + fmt.Sprint(end+1)},
+		{"before it begins", 5, kept(l.Head(key, 3)), 0, "there is nothing to compare them with"},
+		{"just before it begins", 5, kept(l.Head(key, 4)), 0, "there is nothing to compare them with"},
+		{"before and after", 5, kept(l.Head(key, 4), longer.Head(key, end+1)), 0, "there is nothing to compare them with"},
+		{"not all covered", 1, audit.Trust{Heads: []domain.LogHead{l.Head(key, 3)}, Signed: true}, 3, "no head that you trust covers what comes after position 3"},
+	} {
+		r, err := given(t, l, audit.Scope{From: test.from, To: end}, test.trust)
+		var lacking *audit.Incomplete
+		if !errors.As(err, &lacking) || !strings.Contains(err.Error(), test.want) || r.Sure() != test.sure {
+			t.Errorf("%s: %v, sure up to %d; want %q and %d", test.name, err, r.Sure(), test.want, test.sure)
+		}
 	}
 
 	// Heads that come with the log count as signed by a key that the auditor named only.
@@ -212,7 +233,7 @@ func TestHeads(t *testing.T) {
 		sure  uint64
 		want  string
 	}{
-		{trust(), 0, ""}, {trust(key.ID()), end - 2, ""}, {trust("ed25519-x", key.ID()), end - 2, ""}, {trust("ed25519-x"), 0, "no head of it is signed with ed25519-x"},
+		{trust(), 0, ""}, {trust(key.ID()), end - 2, ""}, {trust("ed25519-x", key.ID()), end - 2, ""}, {trust("ed25519-x"), 0, "no head of anything in it is signed with ed25519-x"},
 	} {
 		a, err := test.trust.Begin(whole(l), domain.Chain{})
 		if err != nil {
@@ -231,7 +252,9 @@ func TestHeads(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := test.trust.End(a)
-		finds(t, fmt.Sprint(test.trust.Keys), err, test.want)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
+			t.Errorf("%v: %v, want %q", test.trust.Keys, err, test.want)
+		}
 		if r.Sure() != test.sure {
 			t.Errorf("%v: sure up to %d, not %d", test.trust.Keys, r.Sure(), test.sure)
 		}
@@ -259,5 +282,17 @@ func TestReport(t *testing.T) {
 	says(whole(l), audit.Trust{Heads: []domain.LogHead{l.Head(key, 5)}}, []string{"Up to position 5 it is, byte for byte"},
 		[]string{"!could have made another", "What comes after position 5", "nothing came after position " + fmt.Sprint(l.Last())})
 	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{}, []string{"In boundaries that begin here", "1 began before"}, []string{"What was before position 7"})
-	says(audit.Scope{Namespace: "acme", From: 1, To: l.Last()}, audit.Trust{}, []string{"every transition"}, []string{"One of acme at its end could be among them", "!What was before"})
+	says(audit.Scope{Namespace: "acme", From: 1, To: l.Last()}, audit.Trust{}, []string{"every transition"}, []string{"last ones of acme in a boundary could be among them, even all: a revocation may be missing", "!What was before"})
+	// All of a namespace's commits can hide among those of others.
+	hidden := audit.Scope{Namespace: "nobody", From: 1, To: l.Last()}
+	says(hidden, audit.Trust{}, []string{"!every transition"}, []string{"even all: a revocation may be missing"})
+	if r, err := given(t, l, hidden, audit.Trust{}); err != nil || !r.Nothing() {
+		t.Errorf("%+v, %v", r, err)
+	}
+	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{Heads: []domain.LogHead{l.Head(key, 3), l.Head(key, 9)}}, []string{"Up to position 9"},
+		[]string{"heads that you keep of positions up to 3: they say nothing", "What comes after position 9: no head that you trust covers it, so"})
+	longer := audittest.Example(t)
+	longer.Submit("acme", "acme", "claim_6", "ed25519:six")
+	says(audit.Scope{From: 7, To: l.Last()}, audit.Trust{Heads: []domain.LogHead{l.Head(key, 9), longer.Head(key, l.Last()+1)}}, nil,
+		[]string{fmt.Sprintf("went on to position %d at least", l.Last()+1), "!That nothing came after"})
 }

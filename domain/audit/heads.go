@@ -20,7 +20,10 @@ type Pin struct {
 // before nothing can be said, and it is passed over.
 func (a *Auditor) Expect(p Pin) error {
 	at := p.Head.Position
-	if at < a.chain.Position || a.start.Position > 0 && at < a.start.Position {
+	if p.Kept && !a.covers(p.Head) && (a.earlier == nil || at > a.earlier.Position) {
+		a.earlier = &p.Head
+	}
+	if at < a.chain.Position {
 		return nil
 	}
 	i, _ := slices.BinarySearchFunc(a.pins, at, func(q Pin, at uint64) int {
@@ -43,14 +46,20 @@ func (a *Auditor) pass() error {
 				"the log up to here has the hash %s, and %s, signed at %s, says %s: %s was altered",
 				a.chain.Hash, p.Source, p.Head.Time.Format(time.RFC3339Nano), p.Head.Hash, a.since())}
 		}
-		if p.Signed {
+		if p.Signed && a.covers(p.Head) {
 			a.signed = &p.Head
 		}
-		if p.Kept {
+		if p.Kept && a.covers(p.Head) {
 			a.kept = &p.Head
 		}
 	}
 	return nil
+}
+
+// covers reports whether a head speaks of anything that is given: one of where that begins
+// agrees with whatever comes after it.
+func (a *Auditor) covers(h domain.LogHead) bool {
+	return a.fromStart() || h.Position > a.start.Position
 }
 
 // since tells how early what a head contradicts may begin.
@@ -67,13 +76,18 @@ func (a *Auditor) since() string {
 	return fmt.Sprintf("something after position %d", last)
 }
 
-// End tells that nothing more comes. A log that ends before a head was cut off.
-func (a *Auditor) End() (Report, error) {
-	if len(a.pins) > 0 {
-		p := a.pins[0]
-		return Report{}, &Finding{Position: a.chain.Position, What: fmt.Sprintf(
-			"nothing comes after it, and %s, signed at %s, is of position %d: what came after was cut off",
-			p.Source, p.Head.Time.Format(time.RFC3339Nano), p.Head.Position)}
+// End tells that nothing more comes. A log that ends before a head of its own was cut off;
+// all of it means that nothing can have come since either, so that it has to come as far
+// as those that the auditor kept.
+func (a *Auditor) End(all bool) (Report, error) {
+	r := Report{Scope: a.scope, Start: a.start, End: a.chain, Tally: a.count(), Signed: a.signed, Kept: a.kept, Earlier: a.earlier}
+	for _, p := range a.pins {
+		if all || !p.Kept {
+			return Report{}, &Finding{Position: a.chain.Position, What: fmt.Sprintf(
+				"nothing comes after it, and %s, signed at %s, is of position %d: what came after was cut off",
+				p.Source, p.Head.Time.Format(time.RFC3339Nano), p.Head.Position)}
+		}
+		r.Later = &p.Head
 	}
-	return Report{Scope: a.scope, Start: a.start, End: a.chain, Tally: a.count(), Signed: a.signed, Kept: a.kept}, nil
+	return r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 )
@@ -12,6 +13,9 @@ import (
 type Trust struct {
 	Keys  []string         // ids of keys that the ledger signs its heads with
 	Heads []domain.LogHead // that he kept
+
+	Signed bool // all that is given has to be covered by a head of his, or of such a key
+	All    bool // what is given is all that there is now: it comes as far as every head
 }
 
 // Pin is a head that comes with the log. The error is a *Finding where it was not signed
@@ -39,17 +43,24 @@ func (t Trust) Begin(scope Scope, start domain.Chain) (*Auditor, error) {
 	return a, nil
 }
 
-// End ends an audit, and finds a log at fault that shows nothing of what it was to be
-// compared with: leaving the heads out is the easiest way to pass.
+// End ends an audit. The error is an *Incomplete, beside the report, where what is given
+// shows less than what the auditor has would tell: leaving the heads out, or what they
+// are of, is the easiest way to pass.
 func (t Trust) End(a *Auditor) (Report, error) {
-	r, err := a.End()
+	r, err := a.End(t.All)
 	switch {
 	case err != nil:
 		return Report{}, err
+	case r.Later != nil && r.fromStart():
+		// A part that begins later is one of which the auditor knows that it is.
+		err = &Incomplete{fmt.Sprintf("it ends at position %d, before the head of position %d, signed at %s, that you keep: it is older than that head, or was cut off; export again",
+			r.End.Position, r.Later.Position, r.Later.Time.Format(time.RFC3339Nano))}
 	case len(t.Keys) > 0 && r.Signed == nil:
-		return Report{}, &Finding{What: "no head of it is signed with " + strings.Join(t.Keys, " or ")}
-	case len(t.Heads) > 0 && r.Kept == nil:
-		return Report{}, &Finding{What: fmt.Sprintf("it begins after position %d, and the heads that you kept are of earlier ones: there is nothing to compare them with", r.Start.Position)}
+		err = &Incomplete{"no head of anything in it is signed with " + strings.Join(t.Keys, " or ")}
+	case len(t.Heads) > 0 && r.Sure() == 0:
+		err = &Incomplete{fmt.Sprintf("it is of positions %d to %d, and none of the heads that you keep is: there is nothing to compare them with", r.Start.Position+1, r.End.Position)}
+	case t.Signed && r.Sure() < r.End.Position:
+		err = &Incomplete{fmt.Sprintf("no head that you trust covers what comes after position %d", r.Sure())}
 	}
-	return r, nil
+	return r, err
 }

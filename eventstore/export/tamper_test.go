@@ -240,8 +240,9 @@ func TestForgers(t *testing.T) {
 	}
 	refused := func(file []byte, trust audit.Trust, how string, args ...any) {
 		t.Helper()
-		var finding *audit.Finding
-		if _, err := verify(file, trust); !errors.As(err, &finding) {
+		// What is cut off well cannot be told from what is older: it does not pass.
+		_, err := verify(file, trust)
+		if !errors.As(err, new(*audit.Finding)) && !errors.As(err, new(*audit.Incomplete)) {
 			t.Fatalf("%s: %v", fmt.Sprintf(how, args...), err)
 		}
 	}
@@ -284,6 +285,12 @@ func TestForgers(t *testing.T) {
 		}
 		refused(forge(t, other, all, &old, nil), kept, "rewritten from %d, with an old head", at)
 	}
+	// A head of where a range begins is a good one, and says nothing of the range.
+	forged := ledgerOf(t, rewritten(t, l.made, 9))
+	forged.sign(6)
+	before := l.made.Head(l.key, 6)
+	refused(forged.export(export.Selection{From: 7}), audit.Trust{Keys: both.Keys, Heads: []domain.LogHead{before}}, "a range rewritten, with the head before it")
+	refused(forged.export(export.Selection{From: 7}), audit.Trust{Heads: []domain.LogHead{before}}, "a range rewritten, with the kept head before it")
 	cut := forge(t, l.made, audit.Scope{From: 1, To: old.Position}, &old, nil)
 	passes(cut, l.trust(), old.Position, "nothing came after position 5", "cut off at an old head")
 	refused(cut, kept, "cut off at an old head")
@@ -315,7 +322,7 @@ func TestHiddenAmongOthers(t *testing.T) {
 		r, err := verify(sealed(t, hidden), l.trust())
 		if atEnd := uint64(i) == l.made.Last(); atEnd != (err == nil) {
 			t.Errorf("position %d was hidden: %v", i, err)
-		} else if atEnd && !strings.Contains(strings.Join(r.NotProven(), "\n"), "at its end could be among them") {
+		} else if atEnd && !strings.Contains(strings.Join(r.NotProven(), "\n"), "a revocation may be missing") {
 			t.Errorf("nothing is said of it: %q", r.NotProven())
 		}
 	}

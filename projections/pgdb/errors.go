@@ -26,7 +26,6 @@ const (
 	codeCannotConnectNow = "57P03" // starting up, shutting down
 	codeIdleTimeout      = "57P05"
 	codeUndefinedTable   = "42P01"
-	codeUndefinedColumn  = "42703"
 	codeUndefinedSchema  = "3F000"
 	codeNoPrivilege      = "42501"
 	classDataException   = "22"
@@ -63,11 +62,10 @@ func temporary(code string) bool {
 	return strings.HasPrefix(code, classConnection) || strings.HasPrefix(code, classResources)
 }
 
-// Missing reports whether an error means that a table, a column or a schema does not
-// exist: nobody has made it yet, or not all that this version of the program looks for.
+// Missing reports whether an error means that a table or schema does not exist.
 func Missing(err error) bool {
 	code := state(err)
-	return code == codeUndefinedTable || code == codeUndefinedColumn || code == codeUndefinedSchema
+	return code == codeUndefinedTable || code == codeUndefinedSchema
 }
 
 // Forbidden reports whether an error means that the database's role may not do that.

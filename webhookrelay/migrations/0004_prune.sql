@@ -1,2 +1,2 @@
--- What ended and is old is removed, the oldest first.
-CREATE INDEX deliveries_ended ON webhookrelay.deliveries (created_at) WHERE state <> 'pending';
+-- What ended and is old is removed, the oldest first. due_at is when it ended.
+CREATE INDEX deliveries_ended ON webhookrelay.deliveries (due_at) WHERE state <> 'pending';
