@@ -237,7 +237,7 @@ func (v verified) print(out io.Writer, r audit.Report) error {
 	}
 	if v.Tally != nil {
 		if r.Nothing() {
-			fmt.Fprintf(&text, "WARNING: no commit of %s is here. Whatever it recorded may be among the hashes of others.\n", printable(v.Namespace))
+			fmt.Fprintf(&text, "WARNING: no commit of %s is here.\n", printable(v.Namespace))
 		}
 		text.WriteString(map[bool]string{true: "Nothing is wrong", false: "Nothing that is there is wrong"}[v.Finding == nil])
 		fmt.Fprintf(&text, ": %d commits with %d events in %d namespaces, positions %d to %d", r.Tally.Commits, r.Tally.Events, r.Tally.Namespaces, r.Scope.From, r.Scope.To)

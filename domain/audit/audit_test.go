@@ -252,7 +252,7 @@ func TestHeads(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := test.trust.End(a)
-		if test.want == "" && err != nil || test.want != "" && (err == nil || err.Error() != test.want) {
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%v: %v, want %q", test.trust.Keys, err, test.want)
 		}
 		if r.Sure() != test.sure {
@@ -285,7 +285,7 @@ func TestReport(t *testing.T) {
 	says(audit.Scope{Namespace: "acme", From: 1, To: l.Last()}, audit.Trust{}, []string{"every transition"}, []string{"last ones of acme in a boundary could be among them, even all: a revocation may be missing", "!What was before"})
 	// All of a namespace's commits can hide among those of others.
 	hidden := audit.Scope{Namespace: "nobody", From: 1, To: l.Last()}
-	says(hidden, audit.Trust{}, []string{"!every transition"}, []string{"even all: a revocation may be missing"})
+	says(hidden, audit.Trust{}, []string{"!every transition"}, []string{"Anything of nobody: no commit", "even all: a revocation may be missing"})
 	if r, err := given(t, l, hidden, audit.Trust{}); err != nil || !r.Nothing() {
 		t.Errorf("%+v, %v", r, err)
 	}

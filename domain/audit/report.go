@@ -81,6 +81,9 @@ func (r Report) NotProven() []string {
 		list = append(list, fmt.Sprintf("What was before position %d, which is not here, and that decisions in boundaries that began there kept to their state.", r.Start.Position+1))
 	}
 	if ns := r.Scope.Namespace; ns != "" {
+		if r.Nothing() {
+			list = append(list, fmt.Sprintf("Anything of %s: no commit of it is here. Whatever it recorded could be among those of others.", ns))
+		}
 		list = append(list,
 			fmt.Sprintf("What is in the commits that are said to be of other namespaces: only their hashes are here. Any number of the last ones of %s in a boundary could be among them, even all: "+
 				"a revocation may be missing. One in the middle could not.", ns),

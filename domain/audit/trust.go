@@ -56,11 +56,11 @@ func (t Trust) End(a *Auditor) (Report, error) {
 		err = &Incomplete{fmt.Sprintf("it ends at position %d, before the head of position %d, signed at %s, that you keep: it is older than that head, or was cut off; export again",
 			r.End.Position, r.Later.Position, r.Later.Time.Format(time.RFC3339Nano))}
 	case len(t.Keys) > 0 && r.Signed == nil:
-		err = &Incomplete{"no head of anything in it is signed with " + strings.Join(t.Keys, " or ")}
+		err = &Incomplete{"no head of anything in it is signed with " + strings.Join(t.Keys, " or ") + ": it is older than the first that covers it, or another made it"}
 	case len(t.Heads) > 0 && r.Sure() == 0:
 		err = &Incomplete{fmt.Sprintf("it is of positions %d to %d, and none of the heads that you keep is: there is nothing to compare them with", r.Start.Position+1, r.End.Position)}
 	case t.Signed && r.Sure() < r.End.Position:
-		err = &Incomplete{fmt.Sprintf("no head that you trust covers what comes after position %d", r.Sure())}
+		err = &Incomplete{fmt.Sprintf("no head that you trust covers what comes after position %d: export with --signed, or with a head that you take before", r.Sure())}
 	}
 	return r, err
 }
