@@ -84,7 +84,7 @@ test: require-go ## run all tests, with the race detector
 		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
-	set -x; go test $$race -count=1 -timeout 12m -p $(TEST_P) $(TEST)
+	set -x; go test $$race -count=1 -timeout 14m -p $(TEST_P) $(TEST)
 	CGO_ENABLED=0 go test -count=1 ./webhookrelay/dialguard
 
 sim: require-go ## look for defects of the whole in simulated time (SEED=n, SEEDS=, STEPS=)
