@@ -16,11 +16,18 @@ const askTimeout = 5 * time.Second
 // at the same time: what a thousand commands rest on is confirmed by a few questions.
 // An answer is good for those who came before its question left.
 type asking struct {
-	ask func(context.Context) (eventstore.Head, error)
+	ask    func(context.Context) (eventstore.Head, error)
+	gather func() // before a question leaves; nil: it leaves at once
 
 	mu      sync.Mutex
 	running bool
 	next    *question // has not left yet; nil: nobody wants to know
+}
+
+// gathering is a log of which the tail is asked when all are there who want to know.
+type gathering struct {
+	eventstore.Log
+	gather func()
 }
 
 type question struct {
@@ -51,6 +58,9 @@ func (a *asking) tail(ctx context.Context) (eventstore.Head, error) {
 // run asks one question after another until nobody wants to know.
 func (a *asking) run() {
 	for {
+		if a.gather != nil {
+			a.gather()
+		}
 		a.mu.Lock()
 		q := a.next
 		a.next = nil

@@ -70,6 +70,9 @@ type link struct {
 func newBoundary[S folded](id domain.Boundary, log eventstore.Log, empty S) *boundary[S] {
 	b := &boundary[S]{id: id, log: log, state: empty, deciding: make(chan struct{}, 1), loaded: make(chan struct{})}
 	b.asking.ask = func(ctx context.Context) (eventstore.Head, error) { return log.Tail(ctx, id) }
+	if g, ok := log.(gathering); ok {
+		b.asking.gather = g.gather
+	}
 	return b
 }
 

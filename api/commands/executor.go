@@ -45,6 +45,9 @@ type Config struct {
 	// Jitter draws a pause between 0 and most, so that rivals do not meet again; nil: at
 	// random. A simulation draws what it can draw again.
 	Jitter func(ctx context.Context, most time.Duration) time.Duration
+	// Gather returns when all who are about to ask where the log ends have asked, so that
+	// it does not depend on chance who shares an answer; nil: at once. It is for simulations.
+	Gather func()
 }
 
 // Executor executes commands and answers from the states it keeps for them. Run must
@@ -68,6 +71,9 @@ type Executor struct {
 // NewExecutor makes an Executor.
 func NewExecutor(c Config) *Executor {
 	c.Log = c.Fence.Guard(c.Log)
+	if c.Gather != nil {
+		c.Log = gathering{c.Log, c.Gather}
+	}
 	if c.Jitter == nil {
 		c.Jitter = func(_ context.Context, most time.Duration) time.Duration { return rand.N(most) + 1 }
 	}
