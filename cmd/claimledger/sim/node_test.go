@@ -81,7 +81,7 @@ func (w *world) start(n *node) {
 		Log: log, Fence: fence, Limits: w.limits, Logger: discard, NewID: w.newID,
 		Metrics: commands.NewMetrics(prometheus.NewRegistry()), Snapshots: &store{w, n, n.life}, SnapshotEvery: snapshotEvery,
 		Now:    func() time.Time { return w.now.Add(n.skew) },
-		Gather: func() { time.Sleep(1) }, // until nothing moves any more: the bubble's time costs none
+		Gather: func() { time.Sleep(time.Nanosecond) }, // until nothing moves any more: the bubble's time costs none
 		// The order in which those go on that fell together.
 		Jitter: func(ctx context.Context, _ time.Duration) time.Duration {
 			return time.Duration(callerOf(ctx)+2) * time.Microsecond
