@@ -120,7 +120,7 @@ func (c *chaos) answered() (n int) {
 func (c *chaos) reign() (restarts int) {
 	c.t.Helper()
 	// Each event makes two requests at least, so that there is a time for each.
-	step := 2 * c.events / c.kills
+	step := max(1, 2*c.events/c.kills)
 	every := min(10, c.kills)
 	for i := range c.kills {
 		c.awaitRequests(i*step + rand.N(step))
@@ -134,16 +134,23 @@ func (c *chaos) reign() (restarts int) {
 			c.launch(victim)
 			c.restartDatabase()
 			restarts++
+			c.t.Logf("PostgreSQL was killed: %s", c)
 		case 2 * every / 3:
 			c.killNATS()
 			c.launch(victim)
 			c.startNATS()
 			restarts++
+			c.t.Logf("NATS was killed: %s", c)
 		default:
 			c.launch(victim)
 		}
 	}
 	return restarts
+}
+
+// String is how far it has come.
+func (c *chaos) String() string {
+	return fmt.Sprintf("%d commands were answered, and %d requests came to the endpoints", c.answered(), c.requests.Load())
 }
 
 // launch starts a relay, and does not wait until it is ready: it may be killed before.
@@ -155,7 +162,7 @@ func (c *chaos) awaitRequests(n int) {
 	c.t.Helper()
 	eventually(c.t, 2*patience, func() error {
 		if have := c.requests.Load(); have < int64(n) {
-			return fmt.Errorf("%d of %d requests came to the endpoints; %d commands were answered", have, n, c.answered())
+			return fmt.Errorf("%s, and not %d", c, n)
 		}
 		return nil
 	})
@@ -189,7 +196,7 @@ func (l *ledgerLog) subscribed(namespace string, types []domain.EventType) (even
 	return events
 }
 
-// tally is what came of all of it.
+// chaosTally is what came of all of it.
 type chaosTally struct{ events, deliveries, failed, duplicates int }
 
 // check waits until each endpoint has everything that the log has for it.
