@@ -73,7 +73,7 @@ type deliverer struct {
 	finishedAgain func()
 	signal        signal // there may be something to do
 
-	owner    string          // this process, in lease tokens
+	presence *presence       // this process, in lease tokens
 	leases   int             // rounds of leasing so far
 	cursor   string          // the webhook where the last round of leasing ran out of slots
 	unopened map[string]bool // webhooks whose secret could not be opened
@@ -85,11 +85,11 @@ type deliverer struct {
 	err      error // of the last exchange
 }
 
-func newDeliverer(c Config, owner string, m *Metrics) *deliverer {
+func newDeliverer(c Config, p *presence, m *Metrics) *deliverer {
 	return &deliverer{
 		pool: c.Pool, sender: c.Sender, seal: c.SealKey, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m,
-		signal: newSignal(), owner: owner, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
+		signal: newSignal(), presence: p, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
 	}
 }
 

@@ -39,15 +39,24 @@ type upkeep struct {
 	logger       *slog.Logger
 	requeued     func() // there may be deliveries due
 	wake         signal
+	owner        string // this process, in lease tokens
+	absent       absences
 }
 
 func (u *upkeep) run(ctx context.Context) {
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
+	look := time.NewTicker(presenceInterval)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C:
+			if err := u.freeAbsent(ctx); err != nil && ctx.Err() == nil {
+				u.logger.Debug("whether other relays are there could not be seen", "err", err)
+			}
+			continue
 		case <-u.wake:
 		case <-tick.C:
 		}
