@@ -74,7 +74,7 @@ func startChaos(t testing.TB) *chaos {
 	t.Helper()
 	c := &chaos{
 		external: newExternal(t),
-		events:   sizeFrom(t, eventsVariable, 300), webhooks: sizeFrom(t, webhooksVariable, 10), kills: sizeFrom(t, killsVariable, 3),
+		events:   sizeFrom(t, eventsVariable, 200), webhooks: sizeFrom(t, webhooksVariable, 5), kills: sizeFrom(t, killsVariable, 2),
 	}
 	// A fifth of all attempts fails; that the thirteenth of an event does is out of the question.
 	c.retries = "100ms,200ms,500ms,1s,1s,1s,1s,1s,1s,1s,1s,1s"
@@ -251,7 +251,7 @@ func TestWebhookChaos(t *testing.T) {
 	c := startChaos(t)
 	began := time.Now()
 	for _, l := range c.loads {
-		l.begin(2)
+		l.begin(workersEach)
 	}
 	loaded := make(chan time.Duration)
 	go func() {
