@@ -49,7 +49,8 @@ func (l *listener) listen(ctx context.Context) error {
 	}
 	conn := pooled.Hijack() // it listens for as long as the process lives
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		// When the process stops, this comes after all attempts have ended.
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience/4)
 		defer cancel()
 		conn.Close(ctx)
 	}()

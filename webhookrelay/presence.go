@@ -2,6 +2,8 @@ package webhookrelay
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,10 +58,7 @@ type absences map[string]time.Time
 
 // note takes in who is absent now, and says who has been so for long enough.
 func (a absences) note(absent []string, now time.Time) (gone []string) {
-	before := map[string]time.Time{}
-	for owner, since := range a {
-		before[owner] = since
-	}
+	before := maps.Clone(a)
 	clear(a)
 	for _, owner := range absent {
 		since, known := before[owner]
@@ -73,9 +72,11 @@ func (a absences) note(absent []string, now time.Time) (gone []string) {
 	return gone
 }
 
-// freeAbsent ends the leases of relays that are gone.
+// freeAbsent ends the leases of relays that are gone. Where it is this one that the others
+// cannot see, because its connection broke off without its noticing, its leases are not
+// marked until it has another.
 func (u *upkeep) freeAbsent(ctx context.Context) error {
-	rows, err := u.pool.Query(ctx, absentSQL, presentMark, u.owner)
+	rows, err := u.pool.Query(ctx, absentSQL, presentMark, u.presence.owner)
 	if err != nil {
 		clear(u.absent) // nobody could be seen
 		return err
@@ -86,6 +87,10 @@ func (u *upkeep) freeAbsent(ctx context.Context) error {
 		return err
 	}
 	gone := u.absent.note(absent, time.Now())
+	if i := slices.Index(gone, u.presence.owner); i >= 0 {
+		u.presence.leave()
+		gone = slices.Delete(gone, i, i+1)
+	}
 	if len(gone) == 0 {
 		return nil
 	}

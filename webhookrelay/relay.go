@@ -114,7 +114,7 @@ func New(c Config) (*Relay, error) {
 	d := newDeliverer(c, p, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
-		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), owner: p.owner, absent: absences{},
+		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
 	}
 	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{

@@ -39,7 +39,7 @@ type upkeep struct {
 	logger       *slog.Logger
 	requeued     func() // there may be deliveries due
 	wake         signal
-	owner        string // this process, in lease tokens
+	presence     *presence
 	absent       absences
 }
 

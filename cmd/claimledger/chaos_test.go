@@ -41,7 +41,7 @@ func sizeFrom(t testing.TB, variable string, otherwise int) int {
 	return n
 }
 
-// subscriptions are those of each service's webhooks: every event goes to at least two.
+// subscriptions are those of each service's webhooks: every event goes to three or four.
 var subscriptions = [][]domain.EventType{
 	{domain.ClaimSubmittedType, domain.ClaimApprovedType, domain.ClaimRejectedType, domain.ClaimRevokedType, domain.ClaimExpiredType},
 	{domain.ClaimSubmittedType, domain.ClaimApprovedType, domain.ClaimRejectedType, domain.ClaimRevokedType, domain.ClaimExpiredType},
@@ -119,8 +119,8 @@ func (c *chaos) answered() (n int) {
 // endpoints. It says how often PostgreSQL and NATS were.
 func (c *chaos) reign() (restarts int) {
 	c.t.Helper()
-	// Each event makes two requests at least, so that there is a time for each.
-	step := max(1, 2*c.events/c.kills)
+	// Each event makes three requests at least, so that there is a time for each.
+	step := max(1, 3*c.events/c.kills)
 	every := min(10, c.kills)
 	for i := range c.kills {
 		c.awaitRequests(i*step + rand.N(step))
