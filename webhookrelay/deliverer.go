@@ -24,6 +24,10 @@ const (
 
 	// pollInterval bounds how late a retry begins, and a delivery whose signal was lost.
 	pollInterval = time.Second
+	// busyInterval is how soon it is looked for more where there was something within the
+	// last pollInterval: what a webhook catches up with is due little by little, and comes
+	// so.
+	busyInterval = 100 * time.Millisecond
 	// exchangePatience bounds one conversation with the database.
 	exchangePatience = 10 * time.Second
 	// drainPatience is how long attempts in flight may go on when the process stops,
@@ -97,8 +101,9 @@ func newDeliverer(c Config, p *presence, m *Metrics) *deliverer {
 func (d *deliverer) run(ctx context.Context) {
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	poll := time.NewTicker(pollInterval)
+	poll := time.NewTimer(pollInterval)
 	defer poll.Stop()
+	var busy time.Time // the last time that there was something
 	pause := retryLeast
 	for {
 		select {
@@ -108,20 +113,29 @@ func (d *deliverer) run(ctx context.Context) {
 		case <-d.signal:
 		case <-poll.C:
 		}
-		if err := d.round(context.WithoutCancel(ctx), sending, true); err != nil {
+		leased, err := d.round(context.WithoutCancel(ctx), sending, true)
+		if err != nil {
 			sleep(ctx, pause)
 			pause = min(2*pause, retryMost)
 			d.signal.raise()
 			continue
 		}
 		pause = retryLeast
+		if leased > 0 {
+			busy = time.Now()
+		}
+		if time.Since(busy) < pollInterval {
+			poll.Reset(busyInterval)
+		} else {
+			poll.Reset(pollInterval)
+		}
 	}
 }
 
 // round is one exchange with the database, and the attempts that it allowed. In run it
 // is not cut short when the process stops: leases that nobody knows of would keep their
 // deliveries waiting.
-func (d *deliverer) round(ctx, sending context.Context, leasing bool) error {
+func (d *deliverer) round(ctx, sending context.Context, leasing bool) (begun int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangePatience)
 	defer cancel()
 	leased, err := d.exchange(ctx, leasing)
@@ -129,7 +143,7 @@ func (d *deliverer) round(ctx, sending context.Context, leasing bool) error {
 	for _, l := range leased {
 		go d.attempt(sending, l)
 	}
-	return err
+	return len(leased), err
 }
 
 func (d *deliverer) note(err error) {
@@ -155,7 +169,7 @@ func (d *deliverer) drain(stopSending func()) {
 			return
 		case <-d.signal:
 		}
-		if err := d.round(ctx, ctx, false); err != nil {
+		if _, err := d.round(ctx, ctx, false); err != nil {
 			sleep(ctx, retryLeast)
 			d.signal.raise()
 		}
