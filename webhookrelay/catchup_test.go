@@ -50,8 +50,8 @@ func (k *taker) sequences(from int) (all []int64) {
 	return all
 }
 
-// TestCatchingUp: what a webhook missed comes when it is enabled again, in its order and at
-// most a hundred a second, and what is new meanwhile does not wait for that.
+// TestCatchingUp: what a webhook missed comes when it is enabled again, in its order and due a
+// hundred a second, and what is new meanwhile does not wait for that.
 func TestCatchingUp(t *testing.T) {
 	w := newWorld(t)
 	receiver := &taker{down: true}

@@ -78,8 +78,8 @@ func (b *burdened) burden(since time.Time) (busiest, mostASecond int, took time.
 }
 
 // A consumer is down until its deliveries are dead and its webhook is disabled, and then
-// enables it again: everything comes, in order, a few at a time and a hundred a second, and
-// what happens meanwhile does not wait for that.
+// enables it again: everything comes, in order, a few at a time and not all at once, and what
+// happens meanwhile does not wait for that.
 func TestDownForTheWholeRetryWindow(t *testing.T) {
 	t.Parallel()
 	missed := sizeFrom(t, missedVariable, 200)
