@@ -80,7 +80,7 @@ func TestSecretFields(t *testing.T) {
 				f := payload.Field(i)
 				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 				switch f.Type {
-				case reflect.TypeFor[domain.Hash](), reflect.TypeFor[domain.Sealed](), reflect.TypeFor[*domain.Sealed]():
+				case reflect.TypeFor[domain.Hash](), reflect.TypeFor[domain.Sealed](), reflect.TypeFor[*domain.Sealed](), reflect.TypeFor[[]domain.FormerSecret]():
 					found = append(found, name)
 				}
 			}

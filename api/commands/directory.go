@@ -2,8 +2,8 @@ package commands
 
 import (
 	"context"
-	"slices"
 	"sync"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -215,14 +215,36 @@ func (d *Directory) Len() int {
 	return len(d.namespaces)
 }
 
-// SealKeys are the ids of the keys that the webhooks' secrets are sealed with.
-func (d *Directory) SealKeys() []string {
+// SealedWith counts the webhooks' secrets in force, of all namespaces, by the ids of the
+// keys that they are sealed with.
+func (d *Directory) SealedWith(now time.Time) map[string]int {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var ids []string
+	n := map[string]int{}
 	for _, b := range d.namespaces {
-		b.view(func(r *domain.Registry) { ids = append(ids, r.SealKeys()...) })
+		b.view(func(r *domain.Registry) {
+			for id, secrets := range r.SealedWith(now) {
+				n[id] += secrets
+			}
+		})
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return n
+}
+
+// SealedOtherwise are the webhooks that have a secret in force that is sealed with another
+// key than the one with the id, by their namespaces.
+func (d *Directory) SealedOtherwise(keyID string, now time.Time) map[string][]domain.Webhook {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	found := map[string][]domain.Webhook{}
+	for namespace, b := range d.namespaces {
+		b.view(func(r *domain.Registry) {
+			for _, w := range r.Webhooks() {
+				if len(w.SealedOtherwise(keyID, now)) > 0 {
+					found[namespace] = append(found[namespace], w)
+				}
+			}
+		})
+	}
+	return found
 }
