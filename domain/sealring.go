@@ -1,21 +1,19 @@
 package domain
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
-
-// MaxSealKeys bounds a ring. One that grows without end keeps keys that were to be retired.
-const MaxSealKeys = 16
 
 // SealRing is the sealing keys of an installation. The first one seals, and all of them
 // open. It does not change.
 type SealRing struct{ keys []*SealKey }
 
-// NewSealRing makes a ring of 1 to MaxSealKeys keys, each of them once.
+// NewSealRing makes a ring of at least one key, and each of them once.
 func NewSealRing(keys ...*SealKey) (*SealRing, error) {
-	if len(keys) == 0 || len(keys) > MaxSealKeys {
-		return nil, fmt.Errorf("%d sealing keys are not from 1 to %d", len(keys), MaxSealKeys)
+	if len(keys) == 0 {
+		return nil, errors.New("there is no sealing key")
 	}
 	r := &SealRing{slices.Clone(keys)}
 	for i, id := range r.IDs() {
@@ -41,6 +39,16 @@ func (r *SealRing) IDs() []string {
 // Has reports whether a key is in the ring.
 func (r *SealRing) Has(id string) bool {
 	return slices.ContainsFunc(r.keys, func(k *SealKey) bool { return k.id == id })
+}
+
+// Only are those of the ring's keys that have the ids.
+func (r *SealRing) Only(ids []string) (keys []*SealKey) {
+	for _, k := range r.keys {
+		if slices.Contains(ids, k.id) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
 }
 
 // Open decrypts what one of the keys has sealed. The error tells nothing about the secret;

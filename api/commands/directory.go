@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -215,13 +216,19 @@ func (d *Directory) Len() int {
 	return len(d.namespaces)
 }
 
+// all are the namespaces' boundaries as they are now, so that looking at each of them keeps
+// nobody waiting.
+func (d *Directory) all() map[string]*boundary[*domain.Registry] {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return maps.Clone(d.namespaces)
+}
+
 // SealedWith counts the webhooks' secrets in force, of all namespaces, by the ids of the
 // keys that they are sealed with.
 func (d *Directory) SealedWith(now time.Time) map[string]int {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
 	n := map[string]int{}
-	for _, b := range d.namespaces {
+	for _, b := range d.all() {
 		b.view(func(r *domain.Registry) {
 			for id, secrets := range r.SealedWith(now) {
 				n[id] += secrets
@@ -234,10 +241,8 @@ func (d *Directory) SealedWith(now time.Time) map[string]int {
 // SealedOtherwise are the webhooks that have a secret in force that is sealed with another
 // key than the one with the id, by their namespaces.
 func (d *Directory) SealedOtherwise(keyID string, now time.Time) map[string][]domain.Webhook {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
 	found := map[string][]domain.Webhook{}
-	for namespace, b := range d.namespaces {
+	for namespace, b := range d.all() {
 		b.view(func(r *domain.Registry) {
 			for _, w := range r.Webhooks() {
 				if len(w.SealedOtherwise(keyID, now)) > 0 {
