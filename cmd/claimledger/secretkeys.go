@@ -79,6 +79,9 @@ func (k *secretKeys) Open(s domain.Sealed, webhookID string) (string, error) {
 	defer k.mu.Unlock()
 	if !k.ring.Has(s.KeyID) {
 		k.look(false)
+		if !k.ring.Has(s.KeyID) {
+			k.say(fmt.Errorf("%s lacks %s, with which a webhook's secret is sealed", k.path, s.KeyID))
+		}
 	}
 	return k.ring.Open(s, webhookID)
 }
@@ -102,7 +105,7 @@ func (k *secretKeys) sealing() (*domain.SealKey, error) {
 func (k *secretKeys) run(ctx context.Context) {
 	for n := 1; sleep(ctx, secretKeysInterval) == nil; n++ {
 		k.mu.Lock()
-		k.look(n%secretKeysChecks == 0)
+		k.look(k.trouble != nil || n%secretKeysChecks == 0)
 		k.mu.Unlock()
 	}
 }
@@ -112,10 +115,14 @@ func (k *secretKeys) run(ctx context.Context) {
 // takes nothing away. The caller holds mu.
 func (k *secretKeys) look(compare bool) {
 	changed, err := k.reread()
-	if err == nil && !changed && !compare && k.trouble == nil {
+	if err == nil && !changed && !compare {
 		return
 	}
-	err = errors.Join(err, k.combine())
+	k.say(errors.Join(err, k.combine()))
+}
+
+// say keeps what is wrong with the file, and tells it once.
+func (k *secretKeys) say(err error) {
 	if err != nil && (k.trouble == nil || k.trouble.Error() != err.Error()) {
 		k.log.Error("the secret key file is not what it must be; going on with the keys that were read before", "error", err)
 	}
