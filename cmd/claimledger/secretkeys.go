@@ -79,7 +79,7 @@ func (k *secretKeys) Open(s domain.Sealed, webhookID string) (string, error) {
 	defer k.mu.Unlock()
 	if !k.ring.Has(s.KeyID) {
 		k.look(false)
-		if !k.ring.Has(s.KeyID) {
+		if !k.ring.Has(s.KeyID) && k.trouble == nil {
 			k.say(fmt.Errorf("%s lacks %s, with which a webhook's secret is sealed", k.path, s.KeyID))
 		}
 	}
@@ -180,8 +180,8 @@ func (k *secretKeys) works(context.Context) error {
 }
 
 var secretKeyDesc = prometheus.NewDesc("claimledger_secret_key",
-	"The keys of this process for webhook secrets: 1 for the one that seals, 0 for those that only open. Activate a key when every "+
-		"process has it; retire one when no process seals with it.", []string{"key_id"}, nil)
+	"The keys of this process for webhook secrets: 1 for the one that encrypts, 0 for those that only decrypt. Activate a key when every "+
+		"process has it; retire one when no process encrypts with it and claimledger secret-key list has no secrets for it.", []string{"key_id"}, nil)
 
 // Describe is for prometheus.
 func (k *secretKeys) Describe(ch chan<- *prometheus.Desc) { ch <- secretKeyDesc }

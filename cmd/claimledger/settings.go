@@ -106,7 +106,7 @@ func (n newSettings) limits() (*domain.Limits, error) {
 // keySettings are the secrets of an installation.
 type keySettings struct {
 	SessionKeyFile string `help:"Signs owners' sessions. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
-	SecretKeyFile  string `help:"Encrypts webhook secrets at rest. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
+	SecretKeyFile  string `help:"Encrypts webhook secrets at rest; claimledger secret-key replaces the key in it. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
 	HeadKeyFile    string `help:"Signs heads of the log, which auditors compare with. Embedded, it is made in the data directory; else required for the role projector." placeholder:"FILE"`
 }
 
