@@ -31,6 +31,7 @@ func hangingReceiver(t *testing.T) (url string, busy <-chan struct{}) {
 // A ledger that is told to stop in the middle of its work ends in order: in time, though
 // a receiver and a client hang, and with everything that it answered for.
 func TestStopUnderLoad(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
 	flags := []string{"--data-dir", dir, "--listen", freeAddress(t), "--webhook-allow-private", "--webhook-retries", "1s,1s,1s"}
 	p := serve(t, flags...)
@@ -73,6 +74,7 @@ func TestStopUnderLoad(t *testing.T) {
 
 // Who follows changes is let go at once, and not when the time to stop is nearly over.
 func TestStopEndsStreams(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
 	p := serve(t, "--data-dir", dir, "--listen", freeAddress(t))
 	tn := newTenant(t, newClient(t, p.address), "acme", "--data-dir", dir)
@@ -112,6 +114,7 @@ func TestStopEndsStreams(t *testing.T) {
 }
 
 func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
 	for _, at := range []string{`"msg":"making a PostgreSQL cluster"`, `"msg":"PostgreSQL accepts connections"`} {
 		p := launch(t, beLedger, nil, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0")
@@ -128,6 +131,7 @@ func TestStopWhileStarting(t *testing.T) {
 
 // A process that waits for what is not there yet ends when it is told to.
 func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
 	session, secret, head := keyFile(t, 0o600, hexText(32)), keyFile(t, 0o600, hexText(32)), keyFile(t, 0o600, hexText(32))
 	p := launch(t, beLedger, nil, "serve", "--listen", "127.0.0.1:0", "--nats-url", "nats://127.0.0.1:1", "--database-url", "postgres://127.0.0.1:1/x",
 		"--session-key-file", session, "--secret-key-file", secret, "--head-key-file", head)
