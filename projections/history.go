@@ -50,10 +50,7 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 			})
 		}
 	}
-	if err := t.insert(ctx, "events", historyColumns, rows); err != nil {
-		return err
-	}
-	return t.flush(ctx)
+	return t.insert(ctx, "events", historyColumns, rows)
 }
 
 // EventsOf are the events of a commit as the history has them, straight from the log.

@@ -154,7 +154,10 @@ func TestKilledInMidBatch(t *testing.T) {
 			if err := apply(ctx, t, records); err != nil {
 				return err
 			}
-			_, err := t.tx.Exec(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+			_, err := t.conn.Exec(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
 			return err
 		}
 		if n, err := p.Step(t.Context()); n != 0 || !temporary(err) {
