@@ -23,6 +23,7 @@ type events struct {
 	t    *testing.T
 	body io.Closer
 	read *bufio.Reader
+	err  error // how it ended
 }
 
 func (s *service) stream(a *agent, query string, options ...option) *events {
@@ -46,7 +47,7 @@ func open(t *testing.T, n *node, r *http.Request) (*events, int) {
 	if stream := answer.Header.Get("Content-Type") == "text/event-stream"; stream != (answer.StatusCode == http.StatusOK) {
 		t.Errorf("%d is %s", answer.StatusCode, answer.Header.Get("Content-Type"))
 	}
-	return &events{t, answer.Body, bufio.NewReader(answer.Body)}, answer.StatusCode
+	return &events{t: t, body: answer.Body, read: bufio.NewReader(answer.Body)}, answer.StatusCode
 }
 
 // next reads an event; ok is false at the end of the stream.
@@ -57,6 +58,7 @@ func (e *events) next() (got event, ok bool) {
 		name, value, _ := strings.Cut(line, ": ")
 		switch {
 		case err != nil:
+			e.err = err
 			return event{}, false
 		case line == "":
 			return got, true
@@ -225,5 +227,8 @@ func TestStreamGrowsStale(t *testing.T) {
 			return false
 		}
 	})
+	if stream.err != io.EOF { // the client gave it up
+		t.Errorf("the stream ended with %v", stream.err)
+	}
 	proxy.Heal()
 }
