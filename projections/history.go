@@ -16,7 +16,7 @@ var historyColumns = []string{
 
 // secretFields are the fields of the registry's events that hold hashes of tokens, keys
 // and challenges, and sealed secrets. The history is read by people who need none of them.
-var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
+var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value", "former_secrets"}
 
 // storedEvents are the parts of a commit that must be kept as they were recorded,
 // before events of old schema versions are brought up to the current one.

@@ -84,8 +84,8 @@ func TestRunFollowsTheLog(t *testing.T) {
 	began := time.Now()
 	eventually(t, "it is fresh after a while", func() bool {
 		_, at, err := reader.FeedRevision(t.Context(), "nothing")
-		if err != nil || at.Age > 5*time.Second {
-			t.Fatalf("%+v, %v", at, err)
+		if err != nil {
+			t.Fatal(err)
 		}
 		return time.Since(began) > 1500*time.Millisecond && at.Age < time.Second
 	})
