@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/claimledger/claimledger/projections/pgdb"
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
@@ -32,23 +35,35 @@ func TestGoneIsWhoStaysAway(t *testing.T) {
 	}
 }
 
-// A relay that the others cannot see for long enough does not mark its leases as one of
-// which they know when it is gone.
-func TestUnseenByTheOthers(t *testing.T) {
-	pool, err := pgdb.Open(t.Context(), pgtest.New(t), pgdb.Options{MaxConns: 2})
+func newPool(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgdb.Open(t.Context(), pgtest.New(t), pgdb.Options{MaxConns: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
+	t.Cleanup(pool.Close)
 	if err := Setup(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
+	return pool
+}
+
+func hijacked(t *testing.T, pool *pgxpool.Pool) *pgx.Conn {
+	t.Helper()
 	pooled, err := pool.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	conn := pooled.Hijack()
-	defer conn.Close(context.WithoutCancel(t.Context()))
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// A relay that the others cannot see for long enough does not mark its leases as one of
+// which they know when it is gone.
+func TestUnseenByTheOthers(t *testing.T) {
+	pool := newPool(t)
+	conn := hijacked(t, pool)
 	u := &upkeep{pool: pool, presence: &presence{owner: "me"}, absent: absences{}, logger: slog.New(slog.DiscardHandler), requeued: func() {}}
 	look := func(want string) {
 		t.Helper()
@@ -69,4 +84,46 @@ func TestUnseenByTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	look("me")
+}
+
+// A relay that is back before its leases were ended keeps them, however long the other one
+// took since it looked.
+func TestBackInTime(t *testing.T) {
+	pool := newPool(t)
+	if _, err := pool.Exec(t.Context(), `INSERT INTO webhookrelay.leases VALUES ('hook', 'event', '@other/1', now() + interval '1 hour')`); err != nil {
+		t.Fatal(err)
+	}
+	u := &upkeep{
+		pool: pool, presence: &presence{owner: "me"}, logger: slog.New(slog.DiscardHandler), requeued: func() {},
+		absent: absences{"other": time.Now().Add(-absentFor)},
+	}
+	blocking, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocking.Rollback(context.WithoutCancel(t.Context()))
+	if _, err := blocking.Exec(t.Context(), `LOCK TABLE webhookrelay.leases IN SHARE MODE`); err != nil { // it may be read
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- u.freeAbsent(t.Context()) }()
+	for waiting := false; !waiting; {
+		err := blocking.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhookrelay.leases'::regclass AND NOT granted)`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := (&presence{owner: "other"}).arrive(t.Context(), hijacked(t, pool)); err != nil {
+		t.Fatal(err)
+	}
+	if err := blocking.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	var left int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM webhookrelay.leases`).Scan(&left); err != nil || left != 1 {
+		t.Errorf("%d leases are left, %v", left, err)
+	}
 }
