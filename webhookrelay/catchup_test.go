@@ -137,3 +137,41 @@ func TestCatchingUp(t *testing.T) {
 		t.Errorf("%d tasks are left, %v", left, err)
 	}
 }
+
+// TestNewBeforeRequeued: what happens after a webhook was enabled does not wait for what it
+// missed, though upkeep has yet to begin with that; where it is of a claim of which something
+// waits, it comes after that.
+func TestNewBeforeRequeued(t *testing.T) {
+	w := newWorld(t)
+	receiver := &taker{}
+	r := w.relay(func(c *webhookrelay.Config) { c.Sender = receiver })
+	w.webhook("hook", "svc", "https://hook.example")
+	w.setActive("hook", "svc", false)
+	const held = 30
+	for i := range held {
+		w.submit(fmt.Sprint("claim_", i), "svc")
+	}
+	w.setActive("hook", "svc", true)
+	w.submit("claim_new", "svc") // 31
+	w.assign(r)
+	w.approve("claim_9")           // 32
+	w.submit("claim_newer", "svc") // 33
+	w.assign(r)
+	w.upkeep(r)
+	w.deliverAll(r)
+	got := receiver.sequences(0)
+	if slices.Sort(got); !slices.Equal(got, []int64{1, 31, 33}) {
+		t.Errorf("at first %v came", got)
+	}
+	var early int
+	if err := w.pool.QueryRow(t.Context(), `SELECT count(*) FROM webhookrelay.deliveries WHERE state = 'pending' AND due_at <= $1`, w.clock.Now()).Scan(&early); err != nil || early > 0 {
+		t.Errorf("%d are due before what they wait for, %v", early, err)
+	}
+	for range held + 2 {
+		w.clock.advance(10 * time.Millisecond)
+		w.deliverAll(r)
+	}
+	if got = receiver.sequences(0); len(got) != 33 || slices.Index(got, 10) > slices.Index(got, 32) {
+		t.Errorf("there came %v", got)
+	}
+}

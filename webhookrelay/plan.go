@@ -22,6 +22,7 @@ type plan struct {
 	touched map[string]*webhook // whose activity or next sequence changed
 	altered []alteration
 	enabled []string
+	upTo    []int64 // the last sequence that each of the enabled has missed
 	deleted []string
 
 	facts     map[string]claimFacts // of every claim in the batch
@@ -124,7 +125,7 @@ func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 		w.active = payload.Active
 		p.touched[w.id] = w
 		if payload.Active {
-			p.enabled = append(p.enabled, w.id)
+			p.enabled, p.upTo = append(p.enabled, w.id), append(p.upTo, w.next-1)
 		}
 	case domain.WebhookDeleted:
 		w, err := s.existing(payload.WebhookID)
@@ -209,11 +210,11 @@ func (p *plan) statements(now time.Time) *pgx.Batch {
 		b.Queue(updateWebhooksSQL, ids, active, next)
 	}
 	if len(p.enabled) > 0 {
-		b.Queue(addTasksSQL, p.enabled, taskRequeue)
+		b.Queue(addTasksSQL, p.enabled, taskRequeue, p.upTo)
 	}
 	if len(p.deleted) > 0 {
 		b.Queue(deleteWebhooksSQL, p.deleted)
-		b.Queue(addTasksSQL, p.deleted, taskCancel)
+		b.Queue(addTasksSQL, p.deleted, taskCancel, []int64(nil))
 	}
 	p.claimStatements(b)
 	p.deliveryStatements(b, now)
