@@ -278,11 +278,11 @@ func (e *endpoint) last() message {
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn := r.Context().Value(firstByte{}).(*watched)
-	began := time.Unix(0, conn.began.Swap(0))
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client gave up
 	}
+	began := time.Unix(0, conn.began.Swap(0)) // what is read from now on is of the next request
 	behaviour, changed, err := e.note(began, r.Header, body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -1,10 +1,13 @@
 package bench
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -117,6 +120,37 @@ func TestReceiver(t *testing.T) {
 	}
 	if answer := r.ask(receiving{Take: &taking{one, 9, time.Millisecond}}); answer.Error == "" {
 		t.Errorf("there came %+v, and nine were awaited", answer.Arrivals)
+	}
+}
+
+// The first byte of a request is its own, also after one whose body came later than its header.
+func TestFirstByteIsOfTheRequest(t *testing.T) {
+	r := newReceiver(t)
+	address := r.ask(receiving{Open: 1}).Addresses[0]
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	var sent [2]time.Time
+	for i := range sent {
+		body := `{"timestamp":"2026-01-01T00:00:00Z","sequence":` + strconv.Itoa(i+1) + `}`
+		sent[i] = time.Now()
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: receiver\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+		for _, status := range []int{http.StatusContinue, http.StatusNoContent} {
+			resp, err := http.ReadResponse(in, nil)
+			if err != nil || resp.StatusCode != status {
+				t.Fatalf("%+v, %v, want %d", resp, err, status)
+			}
+			if status == http.StatusContinue { // its body is being read
+				io.WriteString(conn, body)
+			}
+		}
+	}
+	came := r.ask(receiving{Take: &taking{[]int{0}, len(sent), answerPatience}}).Arrivals
+	if len(came) != len(sent) || came[1].FirstByte.Before(sent[1]) {
+		t.Errorf("sent at %v, there came %+v", sent, came)
 	}
 }
 
