@@ -115,16 +115,12 @@ func (s *claimStore) pair(agent, service uint32) (n uint32, ok bool) {
 	})
 }
 
-func hashPair(agent, service uint32) uint64 {
+func hashPair(agent, service uint32) uint32 {
 	var raw [8]byte
 	binary.LittleEndian.PutUint32(raw[:4], agent)
 	binary.LittleEndian.PutUint32(raw[4:], service)
 	return hashBytes(raw[:])
 }
-
-func (s *claimStore) hashID(n uint32) uint64   { return hashBytes(s.texts.at(s.facts[n].id)) }
-func (s *claimStore) hashKey(n uint32) uint64  { return hashBytes(s.texts.at(s.keys[n])) }
-func (s *claimStore) hashPair(n uint32) uint64 { return hashPair(s.pairs[n].agent, s.pairs[n].service) }
 
 // latestOf gives the last claim of a key on a service.
 func (s *claimStore) latestOf(service, key string) (claim uint32, ok bool) {
@@ -173,7 +169,7 @@ func (s *claimStore) agentWith(key string) (agent uint32) {
 	if !known {
 		agent = uint32(len(s.keys))
 		s.keys, s.lastPair = append(s.keys, s.texts.add([]byte(key))), append(s.lastPair, 0)
-		s.byKey.add(hashText(key), agent, s.hashKey)
+		s.byKey.add(hashText(key), agent)
 	}
 	return agent
 }
@@ -189,11 +185,11 @@ func (s *claimStore) put(id place, agent, service, slug uint32) (claim, before u
 		n = uint32(len(s.pairs))
 		s.pairs, s.latest = append(s.pairs, pair{agent, service, s.lastPair[agent]}), append(s.latest, claim)
 		s.lastPair[agent] = n + 1
-		s.byPair.add(hashPair(agent, service), n, s.hashPair)
+		s.byPair.add(hashPair(agent, service), n)
 	}
 	s.facts = append(s.facts, fact{id, n, slug})
 	s.standings, s.places = append(s.standings, standing{}), append(s.places, 0)
-	s.byID.add(hashBytes(s.texts.at(id)), claim, s.hashID)
+	s.byID.add(hashBytes(s.texts.at(id)), claim)
 	return claim, before
 }
 
@@ -220,16 +216,16 @@ func (s *claimStore) cut(to extent) {
 	for n := len(s.facts) - 1; n >= to.claims; n-- {
 		id := s.texts.at(s.facts[n].id)
 		slot, _ := s.byID.find(hashBytes(id), func(m uint32) bool { return m == uint32(n) })
-		s.byID.remove(slot, s.hashID)
+		s.byID.remove(slot)
 	}
 	for n := len(s.pairs) - 1; n >= to.pairs; n-- {
-		slot, _ := s.byPair.find(s.hashPair(uint32(n)), func(m uint32) bool { return m == uint32(n) })
-		s.byPair.remove(slot, s.hashPair)
+		slot, _ := s.byPair.find(hashPair(s.pairs[n].agent, s.pairs[n].service), func(m uint32) bool { return m == uint32(n) })
+		s.byPair.remove(slot)
 		s.lastPair[s.pairs[n].agent] = s.pairs[n].before
 	}
 	for n := len(s.keys) - 1; n >= to.agents; n-- {
-		slot, _ := s.byKey.find(s.hashKey(uint32(n)), func(m uint32) bool { return m == uint32(n) })
-		s.byKey.remove(slot, s.hashKey)
+		slot, _ := s.byKey.find(hashBytes(s.texts.at(s.keys[n])), func(m uint32) bool { return m == uint32(n) })
+		s.byKey.remove(slot)
 	}
 	s.texts.cut(s.facts[to.claims].id)
 	s.facts, s.standings, s.places = s.facts[:to.claims], s.standings[:to.claims], s.places[:to.claims]
@@ -242,7 +238,7 @@ func (s *claimStore) cut(to extent) {
 // room makes the columns large enough for so many claims.
 func (s *claimStore) room(claims int) {
 	s.facts, s.standings, s.places = slices.Grow(s.facts, claims), slices.Grow(s.standings, claims), slices.Grow(s.places, claims)
-	s.byID.room(claims, s.hashID)
+	s.byID.room(claims)
 }
 
 // size is how many bytes it takes.

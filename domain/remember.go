@@ -48,8 +48,6 @@ type seen uint64
 
 func newWindow(length time.Duration) window { return window{length: length} }
 
-func (w *window) hash(n uint32) uint64 { return hashBytes(w.order[n].key[:]) }
-
 func (w *window) find(key digest) (slot int, ok bool) {
 	return w.last.find(hashBytes(key[:]), func(n uint32) bool { return w.order[n].key == key })
 }
@@ -60,7 +58,7 @@ func (w *window) sighted(key digest) (n int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	return int(w.last.slots[slot] - 1), true
+	return int(w.last.number(slot)), true
 }
 
 // add gives when the key was seen before; none where that is not known.
@@ -72,11 +70,11 @@ func (w *window) add(key digest, at instant) (before seen) {
 	slot, ok := w.find(key)
 	w.order = append(w.order, sighting{key, at})
 	if !ok {
-		w.last.add(hashBytes(key[:]), n, w.hash)
+		w.last.add(hashBytes(key[:]), n)
 		return 0
 	}
-	before = seen(w.dropped + uint64(w.last.slots[slot]))
-	w.last.slots[slot] = n + 1
+	before = seen(w.dropped + uint64(w.last.number(slot)) + 1)
+	w.last.set(slot, n)
 	return before
 }
 
@@ -86,9 +84,9 @@ func (w *window) takeBack(before seen) {
 	slot, _ := w.find(w.order[last].key)
 	// What was pruned meanwhile does not come back.
 	if uint64(before) > w.dropped+uint64(w.head) {
-		w.last.slots[slot] = uint32(uint64(before) - w.dropped)
+		w.last.set(slot, uint32(uint64(before)-w.dropped)-1)
 	} else {
-		w.last.remove(slot, w.hash)
+		w.last.remove(slot)
 	}
 	w.order = w.order[:last]
 }
@@ -103,9 +101,8 @@ func (w *window) within(n int, now time.Time) bool { return now.Sub(w.order[n].a
 // prune drops what is past its time and tells how much that is.
 func (w *window) prune(now time.Time) (forgotten int) {
 	for w.head < len(w.order) && !w.within(w.head, now) {
-		slot, ok := w.find(w.order[w.head].key)
-		if ok && w.last.slots[slot] == uint32(w.head)+1 {
-			w.last.remove(slot, w.hash)
+		if slot, ok := w.find(w.order[w.head].key); ok && w.last.number(slot) == uint32(w.head) {
+			w.last.remove(slot)
 		}
 		w.head++
 		forgotten++
@@ -123,11 +120,7 @@ func (w *window) letGo() {
 		return
 	}
 	w.dropped += uint64(w.head)
-	for i, entry := range w.last.slots {
-		if entry != 0 {
-			w.last.slots[i] = entry - uint32(w.head)
-		}
-	}
+	w.last.lower(uint32(w.head))
 	left := w.order[w.head:]
 	w.order, w.head = append(make([]sighting, 0, len(left)+len(left)/4), left...), 0
 }
