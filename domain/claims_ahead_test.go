@@ -149,8 +149,23 @@ func (m *aheadMachine) checkTaken(t *rapid.T) {
 
 // withdraw takes back what is ahead, and goes on from what is left.
 func (m *aheadMachine) withdraw(t *rapid.T) {
-	m.t = t
 	m.live.Withdraw()
+	m.back(t)
+}
+
+// restore goes on from a snapshot, which does not have what is ahead.
+func (m *aheadMachine) restore(t *rapid.T) {
+	back, err := RestoreClaims("acme", encoded(t, m.live.Snapshot()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.live = back
+	m.back(t)
+}
+
+// back holds the state to what is settled.
+func (m *aheadMachine) back(t *rapid.T) {
+	m.t = t
 	m.stored, m.prev = m.stored[:m.settled], Hash{}
 	m.replayed, m.model = NewClaims("acme"), claimsModel{}
 	for _, stored := range m.stored {
@@ -184,6 +199,7 @@ func TestClaimsAhead(t *testing.T) {
 			"terms":    m.changeTerms,
 			"settle":   m.settle,
 			"withdraw": m.withdraw,
+			"restore":  m.restore,
 			"snapshot": m.snapshot,
 			"":         m.check,
 		}

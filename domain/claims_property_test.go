@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -196,7 +197,29 @@ func (m *claimsMachine) check(t *rapid.T) {
 			}
 		}
 	}
+	m.checkServices(t)
 	m.checkDue(t)
+}
+
+// checkServices checks the services of each key, in the order of its first claims on them.
+func (m *claimsMachine) checkServices(t *rapid.T) {
+	of, slugged := map[string][]string{}, map[string][]string{}
+	for _, c := range m.model.claims {
+		if !slices.Contains(of[c.key], c.service) {
+			of[c.key] = append(of[c.key], c.service)
+			if c.service == "svc-1" {
+				slugged[c.key] = []string{c.service}
+			}
+		}
+	}
+	for key, want := range of {
+		if got := m.live.ServicesOf(key, ""); !slices.Equal(got, want) {
+			t.Fatalf("%s has claims on %q, not on %q", key, got, want)
+		}
+		if got := m.live.ServicesOf(key, "svc-1-slug"); !slices.Equal(got, slugged[key]) {
+			t.Fatalf("%s has claims on %q of a slug, not on %q", key, got, slugged[key])
+		}
+	}
 }
 
 // checkDue checks that nothing that ends by itself is forgotten.

@@ -111,7 +111,9 @@ func (s *ClaimsSnapshot) Encode() ([]byte, error) {
 
 func (s *ClaimsSnapshot) appendClaims(out []byte) []byte {
 	var agents, services, slugs uint32 // written so far
-	out = binary.AppendUvarint(out, uint64(len(s.facts)))
+	for _, n := range []int{len(s.facts), len(s.keys), len(s.pairs)} {
+		out = binary.AppendUvarint(out, uint64(n))
+	}
 	for i, f := range s.facts {
 		of, now := s.pairs[f.pair], &s.standings[i]
 		out = appendText(out, s.chunks.at(f.id))
@@ -179,8 +181,8 @@ func (w *written) restore(s *Claims) error {
 	if err := w.claims(s); err != nil {
 		return err
 	}
-	w.sightings(&s.nonces)
-	w.sightings(&s.signatureNonces)
+	w.window(&s.nonces)
+	w.window(&s.signatureNonces)
 	w.answers(&s.answers)
 	if w.err == nil && len(w.rest) > 0 {
 		return fmt.Errorf("%d bytes follow it", len(w.rest))
@@ -190,7 +192,8 @@ func (w *written) restore(s *Claims) error {
 
 func (w *written) claims(s *Claims) error {
 	n := w.count(leastClaim)
-	s.claims.room(n)
+	agents, pairs := w.below(n+1), w.below(n+1)
+	s.claims.room(n, agents, pairs)
 	for range n {
 		id := string(w.text())
 		at := s.claims.texts.add([]byte(id))
@@ -202,13 +205,16 @@ func (w *written) claims(s *Claims) error {
 		if s.Has(id) {
 			return fmt.Errorf("claim %s is there twice", id)
 		}
-		if pair, ok := s.claims.pair(agent, service); ok && s.claims.standings[s.claims.latest[pair]].active() {
-			return fmt.Errorf("claim %s is active, and so is %s for the same service and key", id, s.claims.id(s.claims.latest[pair]))
+		claim, before := s.claims.put(at, agent, service, slug)
+		if before != 0 && s.claims.standings[before-1].active() {
+			return fmt.Errorf("claim %s is active, and so is %s for the same service and key", id, s.claims.id(before-1))
 		}
-		claim, _ := s.claims.put(at, agent, service, slug)
 		s.stand(claim, now)
 	}
-	return nil
+	if agents != len(s.claims.keys) || pairs != len(s.claims.pairs) {
+		w.fail()
+	}
+	return w.err
 }
 
 // agent reads the number of an agent, and its key where it is the next.
@@ -257,32 +263,32 @@ func (w *written) standing() (now standing) {
 	return now
 }
 
-func (w *written) sightings(of *window) {
-	w.each(leastSighting, func(key digest, at instant) { of.add(key, at) })
-}
-
-// each reads sightings, which are in the order of time.
-func (w *written) each(least int, f func(digest, instant)) {
-	var last instant
-	for range w.count(least) {
-		var key digest
-		copy(key[:], w.bytes(len(key)))
-		at := w.instant()
-		if at.compare(last) < 0 {
-			w.fail()
-		}
-		if w.err != nil {
-			return
-		}
-		last = at
-		f(key, at)
+func (w *written) window(of *window) {
+	seen := w.sightings(leastSighting)
+	of.room(len(seen))
+	for _, s := range seen {
+		of.add(s.key, s.at)
 	}
 }
 
+// sightings reads some that are in the order of time, of each of which there is so much at least.
+func (w *written) sightings(least int) []sighting {
+	seen := make([]sighting, w.count(least))
+	for i := range seen {
+		copy(seen[i].key[:], w.bytes(len(seen[i].key)))
+		seen[i].at = w.instant()
+		if i > 0 && seen[i].at.compare(seen[i-1].at) < 0 {
+			w.fail()
+		}
+		if w.err != nil {
+			return nil
+		}
+	}
+	return seen
+}
+
 func (w *written) answers(of *answers) {
-	var seen []sighting
-	w.each(leastAnswer, func(key digest, at instant) { seen = append(seen, sighting{key, at}) })
-	for _, s := range seen {
+	for _, s := range w.sightings(leastAnswer) {
 		told, ok := readAnswer(w.text())
 		if !ok {
 			w.fail()

@@ -101,6 +101,32 @@ func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	}
 }
 
+// Whatever became of the bytes, they are refused or are a state that works.
+func TestRestoreOfDamagedSnapshots(t *testing.T) {
+	raw := encoded(t, eventful(t).live.Snapshot())
+	for n := range raw {
+		for _, change := range []byte{0x01, 0x08, 0x40, 0x80, 0xff} {
+			damaged := bytes.Clone(raw)
+			damaged[n] ^= change
+			if s, err := RestoreClaims("acme", damaged); err == nil {
+				contentOf(s)
+				s.Backlog(start)
+				sameRestored(t, s)
+			}
+		}
+	}
+	if _, err := RestoreClaims("acme", append(raw, 0)); err == nil {
+		t.Error("what is longer than a snapshot was taken for one")
+	}
+	// Counts that would need more memory than there is.
+	for n := range raw {
+		huge := append(bytes.Clone(raw[:n]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f)
+		if _, err := RestoreClaims("acme", append(huge, raw[n:]...)); err == nil {
+			t.Errorf("a number put in at byte %d was taken", n)
+		}
+	}
+}
+
 // A snapshot taken anywhere, and the commits after it, give what all commits give.
 func TestClaimsFromEveryCut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -235,10 +235,14 @@ func (s *claimStore) cut(to extent) {
 	s.slugs.cut(to.slugs)
 }
 
-// room makes the columns large enough for so many claims.
-func (s *claimStore) room(claims int) {
-	s.facts, s.standings, s.places = slices.Grow(s.facts, claims), slices.Grow(s.standings, claims), slices.Grow(s.places, claims)
+// room makes an empty store's columns large enough for so much.
+func (s *claimStore) room(claims, agents, pairs int) {
+	s.facts, s.standings, s.places = make([]fact, 0, claims), make([]standing, 0, claims), make([]uint32, 0, claims)
+	s.keys, s.lastPair = make([]place, 0, agents), make([]uint32, 0, agents)
+	s.pairs, s.latest = make([]pair, 0, pairs), make([]uint32, 0, pairs)
 	s.byID.room(claims)
+	s.byKey.room(agents)
+	s.byPair.room(pairs)
 }
 
 // size is how many bytes it takes.

@@ -125,6 +125,12 @@ func (w *window) letGo() {
 	w.order, w.head = append(make([]sighting, 0, len(left)+len(left)/4), left...), 0
 }
 
+// room makes an empty window large enough for so many sightings.
+func (w *window) room(sightings int) {
+	w.order = make([]sighting, 0, sightings)
+	w.last.room(sightings)
+}
+
 // len is how many sightings are remembered.
 func (w *window) len() int { return len(w.order) - w.head }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestJoinKeyIsUnambiguous(t *testing.T) {
@@ -54,8 +56,8 @@ func TestWindowForgets(t *testing.T) {
 		a.forget(at.Add(time.Hour))
 		at = at.Add(ReplayWindow)
 	}
-	if w.len() > 8 || w.last.used > 8 || len(w.order) > 100 {
-		t.Errorf("the window holds %d keys and %d places", w.len(), len(w.order))
+	if w.len() > 8 || w.last.used > 8 || cap(w.order) > 200 {
+		t.Errorf("the window holds %d keys and %d places", w.len(), cap(w.order))
 	}
 	if a.len() > 8 || len(a.told) > 8 || a.size() > 20_000 {
 		t.Errorf("the answers hold %d commands and %d bytes", a.len(), a.size())
@@ -63,4 +65,69 @@ func TestWindowForgets(t *testing.T) {
 	if !w.has(digestOf("", "999/0"), at) || w.has(digestOf("", "998/0"), at.Add(time.Hour)) {
 		t.Error("the window forgets too much or too little")
 	}
+}
+
+// naiveWindow remembers keys in the simplest way that works.
+type naiveWindow []struct {
+	key string
+	at  time.Time
+}
+
+func (w naiveWindow) has(key string, now time.Time) bool {
+	for i := len(w) - 1; i >= 0; i-- {
+		if w[i].key == key {
+			return now.Sub(w[i].at) < time.Hour
+		}
+	}
+	return false
+}
+
+// Whatever is added, taken back and pruned, a window remembers what a list would.
+func TestWindowIsAList(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w, now := newWindow(time.Hour), start
+		var want naiveWindow
+		var ahead []seen // what is added and may be taken back
+		const keys = 40
+		add := func(t *rapid.T) {
+			first := rapid.IntRange(0, keys-1).Draw(t, "first key")
+			for i := range rapid.SampledFrom([]int{1, 1, 1, 150}).Draw(t, "so many") {
+				k := fmt.Sprint((first + 7*i) % keys)
+				ahead = append(ahead, w.add(digestOf("", k), instantOf(now)))
+				want = append(want, struct {
+					key string
+					at  time.Time
+				}{k, now})
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": add, "add another": add,
+			"wait": func(t *rapid.T) {
+				now = now.Add(rapid.SampledFrom([]time.Duration{1, 20 * time.Minute, time.Hour - 1, time.Hour}).Draw(t, "wait"))
+			},
+			"take back": func(t *rapid.T) {
+				for range rapid.IntRange(0, len(ahead)).Draw(t, "so many") {
+					last := len(ahead) - 1
+					w.takeBack(ahead[last])
+					ahead, want = ahead[:last], want[:len(want)-1]
+				}
+			},
+			"settle": func(t *rapid.T) {
+				// Those behind are ahead still, and not older than what is pruned by.
+				n := rapid.IntRange(0, len(ahead)).Draw(t, "so many")
+				ahead = ahead[n:]
+				if settled := len(want) - len(ahead); settled > 0 {
+					w.prune(want[settled-1].at)
+				}
+			},
+			"": func(t *rapid.T) {
+				for n := range keys {
+					k := fmt.Sprint(n)
+					if got, want := w.has(digestOf("", k), now), want.has(k, now); got != want {
+						t.Fatalf("it remembers %s: %t, not %t", k, got, want)
+					}
+				}
+			},
+		})
+	})
 }
