@@ -3,7 +3,6 @@ package domain
 import (
 	"bytes"
 	"container/heap"
-	"slices"
 	"time"
 )
 
@@ -56,7 +55,7 @@ func (h *dueOrder) Pop() any {
 	h.due = h.due[:last]
 	const slack = 64 // room for this many costs nothing
 	if cap(h.due) > 4*last+slack {
-		h.due = slices.Clone(h.due)
+		h.due = append(make([]wait, 0, 2*last), h.due...)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 )
 
 // What the state says that it takes is what it takes.
@@ -48,28 +49,33 @@ func TestSizeOfClaims(t *testing.T) {
 func TestSizeOfAnswers(t *testing.T) {
 	before := held()
 	s := NewClaims("acme")
-	const n = 5000
-	for i := range n {
-		c := NewCommit("01J", ClaimsOf("acme"), start, Actor{}, CommandRef{
-			Name: "claim.submit", Caller: "service_key:k", Key: fmt.Sprintf("%036d", i), Request: hashOf("x"), Answer: fmt.Appendf(nil, `{"claim_id":%0200d}`, i),
-		}, nil, nil)
-		c.Version = uint64(i + 1)
+	apply := func(at time.Time, ref CommandRef) {
+		t.Helper()
+		c := NewCommit("01J", ClaimsOf("acme"), at, Actor{}, ref, nil, nil)
+		c.Version = s.Version() + 1
 		if err := s.Apply(c); err != nil {
 			t.Fatal(err)
 		}
+	}
+	const n, later = 20_000, 10
+	for i := range n + later {
+		at := start
+		if i >= n {
+			at = start.Add(time.Hour)
+		}
+		apply(at, CommandRef{
+			Name: "claim.submit", Caller: "service_key:k", Key: fmt.Sprint(i), Request: hashOf("x"), Answer: fmt.Appendf(nil, `{"claim_id":%0200d}`, i),
+		})
 	}
 	took := held() - before
 	if said := s.Size(); said < took*3/4 || said > took*5/4 {
 		t.Errorf("it says %d bytes, and takes %d", said, took)
 	}
-	c := NewCommit("01J", ClaimsOf("acme"), start.Add(ReplayWindow), Actor{}, CommandRef{}, nil, nil)
-	c.Version = n + 1
-	if err := s.Apply(c); err != nil {
-		t.Fatal(err)
+	apply(start.Add(ReplayWindow), CommandRef{})
+	if took := held() - before; s.Size() > 50_000 || took > 100_000 || s.answers.len() != later {
+		t.Errorf("then it says %d bytes, and takes %d for %d answers", s.Size(), took, s.answers.len())
 	}
-	if took := held() - before; s.Size() > 10_000 || took > 100_000 {
-		t.Errorf("then it says %d bytes, and takes %d", s.Size(), took)
-	}
+	runtime.KeepAlive(s)
 }
 
 // A snapshot is written while the state goes on, forward and back. Run with -race.

@@ -190,7 +190,7 @@ func (a *answers) forget(now time.Time) {
 		a.told = slices.Clone(a.told)
 	}
 	if len(a.told) == 0 {
-		a.texts = arena{}
+		a.told, a.texts = nil, arena{}
 		return
 	}
 	a.texts.drop(a.told[0])

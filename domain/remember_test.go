@@ -59,7 +59,7 @@ func TestWindowForgets(t *testing.T) {
 	if w.len() > 8 || w.last.used > 8 || cap(w.order) > 200 {
 		t.Errorf("the window holds %d keys and %d places", w.len(), cap(w.order))
 	}
-	if a.len() > 8 || len(a.told) > 8 || a.size() > 20_000 {
+	if a.len() > 8 || len(a.told) > 8 || a.size() > 6_000 {
 		t.Errorf("the answers hold %d commands and %d bytes", a.len(), a.size())
 	}
 	if !w.has(digestOf("", "999/0"), at) || w.has(digestOf("", "998/0"), at.Add(time.Hour)) {
@@ -126,6 +126,9 @@ func TestWindowIsAList(t *testing.T) {
 					if got, want := w.has(digestOf("", k), now), want.has(k, now); got != want {
 						t.Fatalf("it remembers %s: %t, not %t", k, got, want)
 					}
+				}
+				if w.last.used > w.len() {
+					t.Fatalf("it finds %d keys, and has %d sightings", w.last.used, w.len())
 				}
 			},
 		})
