@@ -150,14 +150,16 @@ func TestManyUseMoreThanThereIsRoomFor(t *testing.T) {
 // waiting is a place for snapshots where saving takes until it is let.
 type waiting struct {
 	eventstore.MemorySnapshots
-	saving chan string
-	let    chan struct{}
+	let chan struct{}
 }
 
 func (w *waiting) Save(ctx context.Context, name string, contents []byte) error {
-	w.saving <- name
-	<-w.let
-	return w.MemorySnapshots.Save(ctx, name, contents)
+	select {
+	case <-w.let:
+		return w.MemorySnapshots.Save(ctx, name, contents)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // What had to go does not fill the memory while it waits to be saved, however slow that is;
@@ -176,7 +178,7 @@ func TestWhatHadToGoDoesNotPileUp(t *testing.T) {
 	one := int64(0)
 	held.view(func(s *domain.Claims) { one = s.Size() })
 
-	kept := &waiting{saving: make(chan string, spaces), let: make(chan struct{})}
+	kept := &waiting{let: make(chan struct{})}
 	x := newTester(t, memory, func(c *Config) {
 		c.ClaimsMemory, c.Snapshots, c.SnapshotEvery = 2*leavingMemory*one, kept, 4 // two commits are worth it when they go
 	})
