@@ -106,7 +106,11 @@ func (s *claimStore) find(id string) (claim uint32, ok bool) {
 
 // agent gives the agent with a key.
 func (s *claimStore) agent(key string) (agent uint32, ok bool) {
-	return s.byKey.get(hashText(key), func(n uint32) bool { return string(s.texts.at(s.keys[n])) == key })
+	return s.agentOfHash(hashText(key), key)
+}
+
+func (s *claimStore) agentOfHash(hash uint32, key string) (agent uint32, ok bool) {
+	return s.byKey.get(hash, func(n uint32) bool { return string(s.texts.at(s.keys[n])) == key })
 }
 
 func (s *claimStore) pair(agent, service uint32) (n uint32, ok bool) {
@@ -165,11 +169,12 @@ func (s *claimStore) add(id, service, slug, key string) (claim, before uint32) {
 
 // agentWith gives the agent with a key, which may be a new one.
 func (s *claimStore) agentWith(key string) (agent uint32) {
-	agent, known := s.agent(key)
+	hash := hashText(key)
+	agent, known := s.agentOfHash(hash, key)
 	if !known {
 		agent = uint32(len(s.keys))
 		s.keys, s.lastPair = append(s.keys, s.texts.add([]byte(key))), append(s.lastPair, 0)
-		s.byKey.add(hashText(key), agent)
+		s.byKey.add(hash, agent)
 	}
 	return agent
 }

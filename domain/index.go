@@ -11,7 +11,9 @@ type index struct {
 }
 
 const (
-	minSlots = 8
+	minSlots = 16
+	// doubled tables are small: they grow by half from there on, to leave less unused.
+	doubled = 1 << 10
 	// Of eight slots at most six are used, and at least one: else the table is made anew.
 	mostUsed, leastUsed = 6, 1
 )
@@ -116,7 +118,11 @@ func (x *index) lower(by uint32) {
 // room makes the table large enough for so many numbers.
 func (x *index) room(numbers int) {
 	if 8*numbers > mostUsed*len(x.slots) {
-		x.resize(max(minSlots, len(x.slots)*3/2, numbers*8/mostUsed+1))
+		next := len(x.slots) * 2
+		if len(x.slots) > doubled {
+			next = len(x.slots) * 3 / 2
+		}
+		x.resize(max(minSlots, next, numbers*8/mostUsed+1))
 	}
 }
 

@@ -209,7 +209,7 @@ func TestWhatIsWorthASnapshot(t *testing.T) {
 		staying, leaving uint64
 	}{
 		{0, 0, DefaultSnapshotEvery, leavingNew}, {0, 1000, DefaultSnapshotEvery, leavingNew},
-		{0, 100_000, 100_000 / snapshotShare, 100_000 / leavingShare}, {2, 3, 2, 1}, {2, 1000, 125, 62},
+		{0, 100_000, 100_000 / snapshotShare, 100_000 / leavingShare}, {2, 3, 2, 1}, {2, 1000, 125, leavingNew}, {40, 3, 40, leavingNew},
 	} {
 		x := &Executor{Config: Config{SnapshotEvery: c.every}}
 		if staying, leaving := x.snapshotDue(c.claims), x.leavingDue(c.claims); staying != c.staying || leaving != c.leaving {
