@@ -5,9 +5,10 @@
 LISTEN   ?= $(or $(CLAIMLEDGER_LISTEN),127.0.0.1:8787)
 DATA_DIR ?= $(or $(CLAIMLEDGER_DATA_DIR),data)
 
-# What `make test` tests, and how many packages at once: each starts servers of
-# its own (NATS, PostgreSQL), so more CPUs do not mean that more is better.
-TEST   ?= ./...
+# What `make test` tests, what takes longest first, so that it does not run alone at the end;
+# and how many packages at once: each starts servers of its own (NATS, PostgreSQL), so more
+# CPUs do not mean that more is better.
+TEST   ?= ./cmd/claimledger ./projections ./api ./eventstore ./...
 TEST_P ?= 2
 # How long `make fuzz` tries each target, and with how many workers: each has servers
 # of its own.
@@ -36,6 +37,12 @@ CACHE_CLIENTS  ?= 20
 # How often `make crash` has each crash come.
 ROUNDS ?= 10
 
+# What `make chaos` puts through how much, and what a webhook misses there.
+EVENTS   ?= 50000
+WEBHOOKS ?= 100
+KILLS    ?= 50
+MISSED   ?= 5000
+
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -47,7 +54,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test sim caches crash fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test sim caches crash chaos fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -75,7 +82,8 @@ build: require-go ## build bin/claimledger
 
 # The tests start PostgreSQL themselves, even when the ledger is to use another, and a
 # browser, which nothing else needs. Where a webhook leads depends on whose resolver reads
-# its host, the system's or Go's, so that guard is tested with both.
+# its host, the system's or Go's, so that guard is tested with both. Left alone, the
+# race detector has every process wait a second before it ends.
 test: require-go ## run all tests, with the race detector
 	@sh deploy/install-postgresql.sh
 	@sh deploy/install-browser.sh
@@ -84,6 +92,7 @@ test: require-go ## run all tests, with the race detector
 		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
+	export GORACE="$${GORACE-atexit_sleep_ms=0}"; \
 	set -x; go test $$race -count=1 -timeout 14m -p $(TEST_P) $(TEST)
 	CGO_ENABLED=0 go test -count=1 ./webhookrelay/dialguard
 
@@ -101,6 +110,12 @@ crash: require-go ## kill, cut off and damage real servers under load, ROUNDS ti
 	@sh deploy/install-postgresql.sh
 	CLAIMLEDGER_CRASH_ROUNDS='$(ROUNDS)' go test -count=1 -timeout 0 -parallel 3 -v ./cmd/claimledger \
 		-run '^Test(CrashOf.*|NATSAway|PostgreSQLAway|FullDisk|DamageAfterACrash)$$'
+
+chaos: require-go ## kill relays, PostgreSQL and NATS while endpoints fail, and count what webhooks get (EVENTS=, WEBHOOKS=, KILLS=, MISSED=)
+	@sh deploy/install-postgresql.sh
+	CLAIMLEDGER_CHAOS_EVENTS='$(EVENTS)' CLAIMLEDGER_CHAOS_WEBHOOKS='$(WEBHOOKS)' CLAIMLEDGER_CHAOS_KILLS='$(KILLS)' \
+		CLAIMLEDGER_CHAOS_MISSED='$(MISSED)' go test -count=1 -timeout 0 -parallel 1 -v ./cmd/claimledger \
+		-run '^Test(WebhookChaos|DownForTheWholeRetryWindow)$$'
 
 fsync-proof: require-go ## show with strace that what is answered is on disk before
 	@command -v strace >/dev/null 2>&1 || { \

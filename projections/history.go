@@ -16,7 +16,7 @@ var historyColumns = []string{
 
 // secretFields are the fields of the registry's events that hold hashes of tokens, keys
 // and challenges, and sealed secrets. The history is read by people who need none of them.
-var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
+var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value", "former_secrets"}
 
 // storedEvents are the parts of a commit that must be kept as they were recorded,
 // before events of old schema versions are brought up to the current one.
@@ -50,10 +50,7 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 			})
 		}
 	}
-	if err := t.insert(ctx, "events", historyColumns, rows); err != nil {
-		return err
-	}
-	return t.flush(ctx)
+	return t.insert(ctx, "events", historyColumns, rows)
 }
 
 // EventsOf are the events of a commit as the history has them, straight from the log.

@@ -161,6 +161,7 @@ func TestGone(t *testing.T) {
 	w.setActive("hook", "svc", true)
 	w.assign(r)
 	w.upkeep(r)
+	w.clock.advance(time.Second)
 	w.deliverAll(r)
 	for _, s := range w.states("hook") {
 		if s != webhookrelay.StateDelivered {
@@ -330,7 +331,7 @@ func TestWrongSealKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.relay(func(c *webhookrelay.Config) { c.SealKey = wrong })
+	r := w.relay(func(c *webhookrelay.Config) { c.Secrets = wrong })
 	w.assign(r)
 	if n := w.deliver(r); n != 0 || len(rc.all()) != 0 {
 		t.Errorf("%d attempts", n)

@@ -20,6 +20,10 @@ var (
 	reconfigureWebhookSQL string
 	//go:embed queries/rotate_secret.sql
 	rotateSecretSQL string
+	//go:embed queries/reseal_webhook.sql
+	resealWebhookSQL string
+	//go:embed queries/reseal_former.sql
+	resealFormerSQL string
 	//go:embed queries/delete_webhooks.sql
 	deleteWebhooksSQL string
 	//go:embed queries/add_tasks.sql
@@ -72,6 +76,12 @@ var (
 	cancelSQL string
 	//go:embed queries/pending_left.sql
 	pendingLeftSQL string
+	//go:embed queries/arrive.sql
+	arriveSQL string
+	//go:embed queries/absent.sql
+	absentSQL string
+	//go:embed queries/free_absent.sql
+	freeAbsentSQL string
 	//go:embed queries/end_task.sql
 	endTaskSQL string
 	//go:embed queries/list_gone.sql

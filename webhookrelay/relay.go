@@ -29,12 +29,18 @@ type Sender interface {
 	Send(ctx context.Context, r attempt.Request) attempt.Outcome
 }
 
-// Config is what a relay is made of. Log, Pool, SealKey and Disabler are required.
+// Opener opens what a webhook's owner gave, which is kept sealed. It is safe for
+// concurrent use, and what it can open may change.
+type Opener interface {
+	Open(s domain.Sealed, webhookID string) (string, error)
+}
+
+// Config is what a relay is made of. Log, Pool, Secrets and Disabler are required.
 type Config struct {
 	Log  eventstore.Log
 	Pool *pgxpool.Pool // the relay uses up to three of it at a time, and opens two beside it
-	// SealKey opens the webhooks' secrets.
-	SealKey  *domain.SealKey
+	// Secrets opens the webhooks' secrets.
+	Secrets  Opener
 	Disabler Disabler
 	// Alone says that no other relay uses the database: then what is leased when this
 	// one starts was leased by a process that is gone.
@@ -87,8 +93,8 @@ type Relay struct {
 
 // New makes a relay. Nothing happens before Run or one of the steps.
 func New(c Config) (*Relay, error) {
-	if c.Log == nil || c.Pool == nil || c.SealKey == nil || c.Disabler == nil {
-		return nil, errors.New("webhook relay: Log, Pool, SealKey and Disabler are required")
+	if c.Log == nil || c.Pool == nil || c.Secrets == nil || c.Disabler == nil {
+		return nil, errors.New("webhook relay: Log, Pool, Secrets and Disabler are required")
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -110,10 +116,11 @@ func New(c Config) (*Relay, error) {
 	}
 
 	m := newMetrics()
-	d := newDeliverer(c, rand.Text(), m)
+	p := &presence{owner: rand.Text()}
+	d := newDeliverer(c, p, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
-		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(),
+		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
 	}
 	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{
@@ -122,7 +129,7 @@ func New(c Config) (*Relay, error) {
 	}
 	return &Relay{
 		assigner: a, deliverer: d, upkeep: u,
-		listener: &listener{pool: c.Pool, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
+		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
 		alone:    c.Alone,
@@ -139,9 +146,15 @@ func (r *Relay) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.assigner.run(ctx) })
 	parts.Go(func() { r.upkeep.run(ctx) })
-	parts.Go(func() { r.listener.run(ctx) })
 	parts.Go(func() { r.sampler.run(ctx) })
-	parts.Go(func() { r.deliverer.run(ctx) })
+	// The others see this one for as long as it has attempts in flight.
+	listening, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	parts.Go(func() { r.listener.run(listening) })
+	parts.Go(func() {
+		defer leave()
+		r.deliverer.run(ctx)
+	})
 	parts.Wait()
 	return ctx.Err()
 }
