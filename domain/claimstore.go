@@ -69,7 +69,7 @@ const (
 	codeExpired
 )
 
-// statusOf gives the codes' names. Statuses has them in the same order.
+// status is the code's name; Statuses has them in the same order.
 func (c statusCode) status() Status { return Statuses[c-1] }
 
 func (s *standing) active() bool { return s.status == codePending || s.status == codeApproved }
