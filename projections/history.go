@@ -18,16 +18,6 @@ var historyColumns = []string{
 // and challenges, and sealed secrets. The history is read by people who need none of them.
 var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 
-// storedEvents are the parts of a commit that must be kept as they were recorded,
-// before events of old schema versions are brought up to the current one.
-type storedEvents struct {
-	Events []struct {
-		Type    domain.EventType `json:"type"`
-		Version int              `json:"version"`
-		Data    json.RawMessage  `json:"data"`
-	} `json:"events"`
-}
-
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
 	var rows [][]any
 	for _, rec := range records {
@@ -59,15 +49,15 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 // EventsOf are the events of a commit as the history has them, straight from the log.
 func EventsOf(rec eventstore.Record) ([]HistoryEvent, error) {
 	c := rec.Commit
-	var stored storedEvents
-	if err := json.Unmarshal(rec.Stored, &stored); err != nil {
+	recorded, err := domain.RecordedEvents(rec.Stored)
+	if err != nil {
 		return nil, err
 	}
-	if len(stored.Events) != len(c.Events) {
-		return nil, fmt.Errorf("%d events were recorded and %d read", len(stored.Events), len(c.Events))
+	if len(recorded) != len(c.Events) {
+		return nil, fmt.Errorf("%d events were recorded and %d read", len(recorded), len(c.Events))
 	}
 	events := make([]HistoryEvent, len(c.Events))
-	for i, e := range stored.Events {
+	for i, e := range recorded {
 		data := e.Data
 		if c.Kind != domain.KindClaims {
 			var err error
