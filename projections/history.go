@@ -19,28 +19,43 @@ var historyColumns = []string{
 var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
-	var rows [][]any
+	rows := rowsOf(historyColumns)
 	for _, rec := range records {
 		events, err := EventsOf(rec)
 		if err != nil {
 			return err
 		}
 		for i, e := range events {
-			var claimID *string
+			rows.begin()
+			rows.bigint(e.Position)
+			rows.integer(e.Index)
+			rows.text(e.EventID)
+			rows.text(string(e.Type))
+			rows.integer(e.SchemaVersion)
+			rows.text(e.Namespace)
+			rows.text(string(e.Kind))
 			if e.ClaimID != "" {
-				claimID = &e.ClaimID
+				rows.text(e.ClaimID)
+			} else {
+				rows.null()
 			}
-			var service *string
 			if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
-				service = &p.Service
+				rows.text(p.Service)
+			} else {
+				rows.null()
 			}
-			rows = append(rows, []any{
-				e.Position, e.Index, e.EventID, string(e.Type), e.SchemaVersion, e.Namespace, string(e.Kind), claimID, service,
-				string(e.Actor.Kind), e.Actor.ID, e.Actor.Agent, e.Time, e.CommitID, e.CommitVersion, e.Prev[:], e.Hash[:], string(e.Data),
-			})
+			rows.text(string(e.Actor.Kind))
+			rows.text(e.Actor.ID)
+			rows.text(e.Actor.Agent)
+			rows.time(e.Time)
+			rows.text(e.CommitID)
+			rows.bigint(e.CommitVersion)
+			rows.bytes(e.Prev[:])
+			rows.bytes(e.Hash[:])
+			rows.text(string(e.Data))
 		}
 	}
-	if err := t.insert(ctx, "events", historyColumns, rows); err != nil {
+	if err := t.insert(ctx, "events", rows); err != nil {
 		return err
 	}
 	return t.flush(ctx)

@@ -1,0 +1,106 @@
+package projections
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Rows say the same by COPY as by INSERT, whatever is in them.
+func TestRowsOfBothForms(t *testing.T) {
+	t.Parallel()
+	pool, ctx := newPool(t), t.Context()
+	columns := []string{"label", "words", "maybe", "document", "raw", "large", "small", "flag", "at", "ends"}
+	times := []time.Time{
+		{}, time.Date(1999, 12, 31, 23, 59, 59, 999_999_999, time.UTC), time.Date(1969, 1, 1, 0, 0, 0, 1, time.UTC),
+		time.Date(2026, 3, 1, 12, 0, 0, 123_456_789, time.FixedZone("", 3600)), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	texts := []string{"", "a", "ü\n\t\\N", "\x00 zero \x00", strings.Repeat("long ", 20_000)}
+	large, small := []uint64{0, 1, math.MaxInt64}, []int{0, -1, math.MaxInt32, math.MinInt32}
+	fill := func(r *rows, i int) {
+		r.begin()
+		r.text(string(rune('a' + i)))
+		r.text(texts[i%len(texts)])
+		r.null()
+		r.text(`{ "kept" : "as it is" }`)
+		r.bytes([]byte(texts[(i+1)%len(texts)]))
+		r.bigint(large[i%len(large)])
+		r.integer(small[i%len(small)])
+		r.boolean(i%2 == 0)
+		r.time(times[i%len(times)])
+		if i%3 == 0 {
+			r.optionalTime(nil)
+		} else {
+			r.optionalTime(&times[i%len(times)])
+		}
+	}
+	dumps := map[string][]string{}
+	for _, table := range []string{"copied", "inserted"} {
+		if _, err := pool.Exec(ctx, `CREATE TABLE `+table+` (label text PRIMARY KEY, words text NOT NULL, maybe text, document json, raw bytea,
+			large bigint, small integer, flag boolean, at timestamptz, ends timestamptz)`); err != nil {
+			t.Fatal(err)
+		}
+		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			to := &target{tx: tx, schema: "public"}
+			one := rowsOf(columns)
+			for i := range copyFrom + 4 {
+				fill(one, i)
+				if table == "copied" {
+					continue
+				}
+				if err := to.insert(ctx, table, one); err != nil {
+					return err
+				}
+				one = rowsOf(columns)
+			}
+			if err := to.insert(ctx, table, one); err != nil {
+				return err
+			}
+			return to.flush(ctx)
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", table, err)
+		}
+		found, _ := pool.Query(ctx, `SELECT t::text FROM `+table+` t ORDER BY label`)
+		if dumps[table], err = pgx.CollectRows(found, pgx.RowTo[string]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(dumps["copied"], dumps["inserted"]) || len(dumps["copied"]) != copyFrom+4 {
+		t.Errorf("copied\n%.2000q\ninserted\n%.2000q", dumps["copied"], dumps["inserted"])
+	}
+}
+
+// A row that lacks a value, or has one too many, is refused in either form.
+func TestRowsOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	pool, ctx := newPool(t), t.Context()
+	if _, err := pool.Exec(ctx, `CREATE TABLE pairs (a text, b text)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, copyFrom} {
+		for _, values := range []int{1, 3} {
+			r := rowsOf([]string{"a", "b"})
+			for range n {
+				r.begin()
+				for range values {
+					r.text("x")
+				}
+			}
+			err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+				to := &target{tx: tx, schema: "public"}
+				if err := to.insert(ctx, "pairs", r); err != nil {
+					return err
+				}
+				return to.flush(ctx)
+			})
+			if err == nil {
+				t.Errorf("%d rows of %d values were taken", n, values)
+			}
+		}
+	}
+}
