@@ -176,7 +176,7 @@ func TestScannedLeaves(t *testing.T) {
 		"another order":                 replaced(`"id":"01J8XN5V5Q0000000000000000","namespace":"acme"`, `"namespace":"acme","id":"01J8XN5V5Q0000000000000000"`),
 		"events before":                 replaced(`"version":2`, `"version":2,"events":[]`),
 		"events twice":                  stored[:len(stored)-1] + `,"events":[{}]}`,
-		"events in another case behind": stored[:len(stored)-1] + `,"EVENTS":[{"type":"x"}]}`,
+		"events in another case behind": stored[:len(stored)-1] + `,"EVENTS":[{"id":"e","type":"claim.revoked","version":1,"data":{"claim_id":"c"}}]}`,
 		"a large number":                replaced(`"version":2`, `"version":18446744073709551615`),
 		"too large a number":            replaced(`"version":2`, `"version":18446744073709551616`),
 		"a number with a zero before":   replaced(`"version":2`, `"version":02`),
