@@ -19,46 +19,68 @@ var historyColumns = []string{
 var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
 
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
-	rows := rowsOf(historyColumns)
+	events := 0
 	for _, rec := range records {
-		events, err := EventsOf(rec)
-		if err != nil {
-			return err
+		events += len(rec.Commit.Events)
+	}
+	rows, next := rowsOf(historyColumns), 0
+	more := func() (bool, error) {
+		if next == len(records) {
+			return false, nil
 		}
-		for i, e := range events {
-			rows.begin()
-			rows.bigint(e.Position)
-			rows.integer(e.Index)
-			rows.text(e.EventID)
-			rows.text(string(e.Type))
-			rows.integer(e.SchemaVersion)
-			rows.text(e.Namespace)
-			rows.text(string(e.Kind))
-			if e.ClaimID != "" {
-				rows.text(e.ClaimID)
-			} else {
-				rows.null()
-			}
-			if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
-				rows.text(p.Service)
-			} else {
-				rows.null()
-			}
-			rows.text(string(e.Actor.Kind))
-			rows.text(e.Actor.ID)
-			rows.text(e.Actor.Agent)
-			rows.time(e.Time)
-			rows.text(e.CommitID)
-			rows.bigint(e.CommitVersion)
-			rows.bytes(e.Prev[:])
-			rows.bytes(e.Hash[:])
-			rows.text(string(e.Data))
+		next++
+		return true, addHistory(rows, records[next-1])
+	}
+	if events >= copyFrom {
+		return t.insertAsMade(ctx, "events", rows, more)
+	}
+	for range records {
+		if _, err := more(); err != nil {
+			return err
 		}
 	}
 	if err := t.insert(ctx, "events", rows); err != nil {
 		return err
 	}
 	return t.flush(ctx)
+}
+
+// addHistory adds the events of a commit.
+func addHistory(rows *rows, rec eventstore.Record) error {
+	events, err := EventsOf(rec)
+	if err != nil {
+		return err
+	}
+	for i, e := range events {
+		rows.begin()
+		rows.bigint(e.Position)
+		rows.integer(e.Index)
+		rows.text(e.EventID)
+		rows.text(string(e.Type))
+		rows.integer(e.SchemaVersion)
+		rows.text(e.Namespace)
+		rows.text(string(e.Kind))
+		if e.ClaimID != "" {
+			rows.text(e.ClaimID)
+		} else {
+			rows.null()
+		}
+		if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
+			rows.text(p.Service)
+		} else {
+			rows.null()
+		}
+		rows.text(string(e.Actor.Kind))
+		rows.text(e.Actor.ID)
+		rows.text(e.Actor.Agent)
+		rows.time(e.Time)
+		rows.text(e.CommitID)
+		rows.bigint(e.CommitVersion)
+		rows.bytes(e.Prev[:])
+		rows.bytes(e.Hash[:])
+		rows.text(string(e.Data))
+	}
+	return nil
 }
 
 // EventsOf are the events of a commit as the history has them, straight from the log.

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/binary"
+	"io"
 	"strings"
 	"time"
 )
@@ -126,5 +127,43 @@ func (r *rows) optionalTime(t *time.Time) {
 	}
 }
 
-// end gives everything that COPY takes.
-func (r *rows) end() []byte { return binary.BigEndian.AppendUint16(r.copied, copyEnd) }
+// end ends what COPY takes.
+func (r *rows) end() { r.copied = binary.BigEndian.AppendUint16(r.copied, copyEnd) }
+
+// rowReader is rows as COPY reads them, which are made while it does: while the server
+// stores some, the next are on their way, and only these few are in memory.
+type rowReader struct {
+	rows *rows
+	// more adds rows, or says that there are no more.
+	more func() (bool, error)
+
+	read  int // of rows.copied
+	ended bool
+	err   error // of more
+}
+
+// readAhead is how many bytes of rows are made at once: about what is sent at once.
+const readAhead = 64 << 10
+
+func (r *rowReader) Read(p []byte) (int, error) {
+	if r.read == len(r.rows.copied) {
+		r.rows.copied, r.read = r.rows.copied[:0], 0
+		for !r.ended && len(r.rows.copied) < readAhead {
+			more, err := r.more()
+			if err != nil {
+				r.err = err
+				return 0, err
+			}
+			if !more {
+				r.rows.end()
+				r.ended = true
+			}
+		}
+		if len(r.rows.copied) == 0 {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, r.rows.copied[r.read:])
+	r.read += n
+	return n, nil
+}

@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"strings"
@@ -102,5 +103,41 @@ func TestRowsOfAnotherLength(t *testing.T) {
 				t.Errorf("%d rows of %d values were taken", n, values)
 			}
 		}
+	}
+}
+
+// What rows cannot be made for is what a projector is told, and none of them are there.
+func TestRowsThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	pool, ctx := newPool(t), t.Context()
+	if _, err := pool.Exec(ctx, `CREATE TABLE singles (a text)`); err != nil {
+		t.Fatal(err)
+	}
+	count := func() (n int) {
+		t.Helper()
+		if err := pool.QueryRow(ctx, `SELECT count(*) FROM singles`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	insert := func(fails error) error {
+		r := rowsOf([]string{"a"})
+		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			return (&target{tx: tx, schema: "public"}).insertAsMade(ctx, "singles", r, func() (bool, error) {
+				if r.n == 5_000 {
+					return false, fails
+				}
+				r.begin()
+				r.text(strings.Repeat("x", 50)) // more in all than is made at once
+				return true, nil
+			})
+		})
+	}
+	cause := errors.New("cannot be read")
+	if err := insert(cause); !errors.Is(err, cause) || temporary(err) || count() != 0 {
+		t.Errorf("%v, and %d rows", err, count())
+	}
+	if err := insert(nil); err != nil || count() != 5_000 {
+		t.Errorf("%v, and %d rows", err, count())
 	}
 }

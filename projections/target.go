@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -36,21 +37,35 @@ func (t *target) queueOne(what, sql string, args ...any) {
 
 // insert adds rows to a table. Many are copied at once, ahead of what is queued.
 func (t *target) insert(ctx context.Context, table string, r *rows) error {
-	columns := strings.Join(r.columns, ", ")
 	if r.n >= copyFrom {
-		sql := in(t.schema, fmt.Sprintf("COPY {schema}.%s (%s) FROM STDIN (FORMAT binary)", table, columns))
-		_, err := t.tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(r.end()), sql)
-		return err
+		r.end()
+		return t.copy(ctx, table, r.columns, bytes.NewReader(r.copied))
 	}
 	var places []string
 	for i := range r.columns {
 		places = append(places, fmt.Sprintf("$%d", i+1))
 	}
-	sql := fmt.Sprintf("INSERT INTO {schema}.%s (%s) VALUES (%s)", table, columns, strings.Join(places, ", "))
+	sql := fmt.Sprintf("INSERT INTO {schema}.%s (%s) VALUES (%s)", table, strings.Join(r.columns, ", "), strings.Join(places, ", "))
 	for _, row := range r.few {
 		t.queue(sql, row...)
 	}
 	return nil
+}
+
+// insertAsMade adds rows that more makes as they are taken, copyFrom of them at least. It
+// adds them until it says that there are no more.
+func (t *target) insertAsMade(ctx context.Context, table string, r *rows, more func() (bool, error)) error {
+	made := &rowReader{rows: r, more: more}
+	if err := t.copy(ctx, table, r.columns, made); made.err == nil {
+		return err
+	}
+	return made.err // and not that the copying was given up
+}
+
+func (t *target) copy(ctx context.Context, table string, columns []string, binary io.Reader) error {
+	sql := in(t.schema, fmt.Sprintf("COPY {schema}.%s (%s) FROM STDIN (FORMAT binary)", table, strings.Join(columns, ", ")))
+	_, err := t.tx.Conn().PgConn().CopyFrom(ctx, binary, sql)
+	return err
 }
 
 // flush sends what is queued.
