@@ -5,9 +5,10 @@
 LISTEN   ?= $(or $(CLAIMLEDGER_LISTEN),127.0.0.1:8787)
 DATA_DIR ?= $(or $(CLAIMLEDGER_DATA_DIR),data)
 
-# What `make test` tests, and how many packages at once: each starts servers of
-# its own (NATS, PostgreSQL), so more CPUs do not mean that more is better.
-TEST   ?= ./...
+# What `make test` tests, what takes longest first, so that it does not run alone at the end;
+# and how many packages at once: each starts servers of its own (NATS, PostgreSQL), so more
+# CPUs do not mean that more is better.
+TEST   ?= ./cmd/claimledger ./projections ./api ./eventstore ./...
 TEST_P ?= 2
 # How long `make fuzz` tries each target, and with how many workers: each has servers
 # of its own.
@@ -75,7 +76,8 @@ build: require-go ## build bin/claimledger
 
 # The tests start PostgreSQL themselves, even when the ledger is to use another, and a
 # browser, which nothing else needs. Where a webhook leads depends on whose resolver reads
-# its host, the system's or Go's, so that guard is tested with both.
+# its host, the system's or Go's, so that guard is tested with both. Left alone, the
+# race detector has every process wait a second before it ends.
 test: require-go ## run all tests, with the race detector
 	@sh deploy/install-postgresql.sh
 	@sh deploy/install-browser.sh
@@ -84,6 +86,7 @@ test: require-go ## run all tests, with the race detector
 		if go build -race runtime/cgo >/dev/null 2>&1; then race=-race; \
 		else race=; echo "no C compiler, so without the race detector"; fi; \
 	fi; \
+	export GORACE="$${GORACE-atexit_sleep_ms=0}"; \
 	set -x; go test $$race -count=1 -timeout 14m -p $(TEST_P) $(TEST)
 	CGO_ENABLED=0 go test -count=1 ./webhookrelay/dialguard
 

@@ -133,7 +133,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	running.Go(func() { _ = n.x.Run(ctx) }) // ends with the context, or shows in the node's age
 	reads, closeReads := l.readModels(ctx, s.log, &running)
 	server, err := api.New(api.Config{
-		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: sealKey(l.t),
+		PublicURL: s.publicURL, SessionKey: sessionKey, SealKey: func() (*domain.SealKey, error) { return sealKey(l.t), nil },
 		StaleAfter: s.staleAfter, Rates: s.rates, Commands: n.x, Reads: reads, Usage: l.usage, Webhooks: s.health, Deliveries: s.deliveries, Heads: s.heads, Heartbeat: s.heartbeat,
 		SignUp: s.signUp, KeepEmail: func(ctx context.Context, ownerID, email string) error {
 			return l.profiles.Put(ctx, ownerID, eventstore.Profile{Email: email})

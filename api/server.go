@@ -25,10 +25,10 @@ const certificateCache = 10_000
 // Config is what the API needs. What it must know of other roles' data comes through
 // small interfaces, so that it depends on none of them.
 type Config struct {
-	PublicURL  string // what clients see; part of every signature
-	SessionKey []byte // signs sessions; at least MinSessionKey bytes
-	SealKey    *domain.SealKey
-	StaleAfter time.Duration // how old knowledge may be that authorizes someone
+	PublicURL  string                          // what clients see; part of every signature
+	SessionKey []byte                          // signs sessions; at least MinSessionKey bytes
+	SealKey    func() (*domain.SealKey, error) // what webhooks' secrets are sealed with now
+	StaleAfter time.Duration                   // how old knowledge may be that authorizes someone
 	Targets    domain.TargetPolicy
 	Rates      RateLimits
 	Heartbeat  time.Duration // of streams; 0: 10 s

@@ -28,7 +28,9 @@ func (s *Server) updateWebhook(c *call) (action, error) {
 	if f.get("active", "true or false", &active) {
 		cmd.Active = &active
 	}
-	cmd.Auth = s.readAuth(f, cmd.WebhookID)
+	if cmd.Auth, err = s.readAuth(f, cmd.WebhookID); err != nil {
+		return nil, err
+	}
 	if !slices.ContainsFunc([]string{"url", "events", "description", "active", "auth_header", "auth_value"}, f.has) {
 		f.Add("url", "or events, description, active or auth_header is required")
 	}
@@ -56,20 +58,23 @@ func (s *Server) updateWebhook(c *call) (action, error) {
 
 // readAuth reads the owner's own header and seals its value; nil where neither is
 // named. An empty name, without a value, is for none.
-func (s *Server) readAuth(f *fields, webhookID string) *domain.WebhookAuth {
+func (s *Server) readAuth(f *fields, webhookID string) (*domain.WebhookAuth, error) {
 	var value string
 	auth := &domain.WebhookAuth{}
 	named := f.get("auth_header", "a string", &auth.Header)
 	valued := f.get("auth_value", "a string", &value)
 	if !named && !valued {
-		return nil
+		return nil, nil
 	}
 	f.Merge(domain.CheckAuthHeader(auth.Header, value))
 	if value != "" {
-		sealed := s.seal(value, webhookID)
+		sealed, err := s.seal(value, webhookID)
+		if err != nil {
+			return nil, err
+		}
 		auth.Value = &sealed
 	}
-	return auth
+	return auth, nil
 }
 
 // withHealth adds how deliveries go. A change that is recorded is answered for, whether
@@ -98,7 +103,11 @@ func (s *Server) rotateSecret(c *call) (action, error) {
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
-	cmd := domain.RotateWebhookSecret{WebhookID: c.path("webhook"), ServiceID: c.path("service"), Secret: s.seal(secret, c.path("webhook"))}
+	sealed, err := s.seal(secret, c.path("webhook"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := domain.RotateWebhookSecret{WebhookID: c.path("webhook"), ServiceID: c.path("service"), Secret: sealed}
 	return s.registry(c, "webhook.rotate_secret", http.StatusOK, cmd, func(a domain.RegistryAnswer, appended bool) any {
 		b := rotatedBody{PreviousUntil: *a.PreviousUntil}
 		if appended {

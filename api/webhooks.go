@@ -58,7 +58,11 @@ func (s *Server) createWebhook(c *call) (action, error) {
 		p.Description = *d
 	}
 	secret := f.secret("secret")
-	if auth := s.readAuth(f, p.WebhookID); auth != nil {
+	auth, err := s.readAuth(f, p.WebhookID)
+	if err != nil {
+		return nil, err
+	}
+	if auth != nil {
 		p.AuthHeader, p.AuthValue = auth.Header, auth.Value
 	}
 	if err := f.Err(); err != nil {
@@ -67,7 +71,9 @@ func (s *Server) createWebhook(c *call) (action, error) {
 	if err := domain.CheckTargetURL(p.URL, s.config.Targets); err != nil {
 		return nil, err
 	}
-	p.Secret = s.seal(secret, p.WebhookID)
+	if p.Secret, err = s.seal(secret, p.WebhookID); err != nil {
+		return nil, err
+	}
 	return s.registry(c, "webhook.create", http.StatusCreated, domain.CreateWebhook{WebhookCreated: p},
 		func(a domain.RegistryAnswer, appended bool) any {
 			b := renderWebhook(a)
@@ -120,10 +126,14 @@ func (f *fields) secret(name string) string {
 	return domain.FormatWebhookSecret(raw)
 }
 
-func (s *Server) seal(secret, context string) domain.Sealed {
+func (s *Server) seal(secret, context string) (domain.Sealed, error) {
+	key, err := s.config.SealKey()
+	if err != nil {
+		return domain.Sealed{}, err
+	}
 	var nonce [domain.SealNonceSize]byte
 	rand.Read(nonce[:])
-	return s.config.SealKey.Seal(nonce, secret, context)
+	return key.Seal(nonce, secret, context), nil
 }
 
 func (s *Server) listWebhooks(c *call) (action, error) {

@@ -125,17 +125,19 @@ func (s *Claims) Version() uint64 { return s.version }
 // Len is how many claims there are in it, of all that were ever submitted.
 func (s *Claims) Len() int { return len(s.all) }
 
-// About what it takes to hold something in memory, in bytes.
+// About what it takes to hold something in memory, in bytes: of what is remembered, beside
+// the texts, whose length callers choose.
 const (
 	claimSize    = 600
-	sightingSize = 150
-	answerSize   = 500
+	sightingSize = 90
+	answerSize   = 250
 )
 
 // Size is about how many bytes the state takes in memory.
 func (s *Claims) Size() int64 {
 	seen := len(s.nonces.order) + len(s.signatureNonces.order) + len(s.answers.order)
-	return int64(len(s.all))*claimSize + int64(seen)*sightingSize + int64(len(s.answers.told))*answerSize
+	texts := s.nonces.bytes + s.signatureNonces.bytes + s.answers.bytes + s.answers.size
+	return int64(len(s.all))*claimSize + int64(seen)*sightingSize + int64(len(s.answers.told))*answerSize + int64(texts)
 }
 
 // Apply brings the state to just after the commit. A commit that could not have

@@ -29,7 +29,7 @@ func sameRestored(t rapid.TB, s *Claims) {
 		{s.approvedAgents, back.approvedAgents}, {s.approvedService, back.approvedService},
 		{s.nonces.seen, back.nonces.seen}, {s.signatureNonces.seen, back.signatureNonces.seen},
 		{s.answers.seen, back.answers.seen}, {s.answers.refs, back.answers.refs},
-		{contentOf(s), contentOf(back)},
+		{s.Size(), back.Size()}, {contentOf(s), contentOf(back)},
 	} {
 		if !reflect.DeepEqual(parts[0], parts[1]) {
 			t.Fatalf("restored as\n%+v\nnot\n%+v", parts[1], parts[0])
@@ -77,7 +77,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 	for _, c := range []struct {
 		of   any
 		want int
-	}{{Claims{}, 18}, {claim{}, 6}, {standing{}, 4}, {window{}, 3}, {answers{}, 3}, {dueAt{}, 3}, {ClaimsSnapshot{}, 9}} {
+	}{{Claims{}, 18}, {claim{}, 6}, {standing{}, 4}, {window{}, 4}, {answers{}, 4}, {dueAt{}, 3}, {ClaimsSnapshot{}, 9}} {
 		if n := reflect.TypeOf(c.of).NumField(); n != c.want {
 			t.Errorf("%T has %d fields and the snapshot knows of %d", c.of, n, c.want)
 		}

@@ -95,7 +95,7 @@ func decideOn(t *testing.T, claims *Claims, registry *Registry, c *Commit) {
 		}
 	}
 	registry.Owner()
-	registry.SealKeys()
+	registry.SealedWith(registry.Time())
 	if at, due := claims.NextDue(); due && claims.Backlog(at.Add(-time.Nanosecond)) {
 		t.Fatal("it is late before it is due")
 	}

@@ -61,6 +61,7 @@ func currentEvents() []Payload {
 			AuthHeader: "X-Auth", AuthValue: &sealed,
 		},
 		WebhookSecretRotated{WebhookID: "w-1", ServiceID: "6f1c", Secret: sealed, PreviousUntil: until},
+		WebhookResealed{WebhookID: "w-1", ServiceID: "6f1c", Secret: sealed, AuthValue: &sealed, Former: []FormerSecret{{sealed, until}}},
 		WebhookUpdated{WebhookID: "w-1", ServiceID: "6f1c", Active: true, Reason: "back"},
 		WebhookDeleted{WebhookID: "w-1", ServiceID: "6f1c"},
 		OwnerAdded{OwnerID: "owner-2"},

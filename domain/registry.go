@@ -54,7 +54,7 @@ type Webhook struct {
 	AuthValue                       *Sealed
 	Active                          bool
 	CreatedAt                       time.Time
-	FormerUntil                     []time.Time // when the secrets that it had cease to sign
+	Former                          []FormerSecret // oldest first
 }
 
 // Registry is the state of a registry boundary. It is not safe for concurrent use;
@@ -273,14 +273,4 @@ func (r *Registry) ActiveKeys(serviceID string) int {
 		}
 	}
 	return n
-}
-
-// SealKeys are the ids of the keys that the webhooks' secrets are sealed with; one may be
-// named more than once.
-func (r *Registry) SealKeys() []string {
-	var ids []string
-	for _, w := range r.webhooks {
-		ids = append(ids, w.Secret.KeyID)
-	}
-	return ids
 }

@@ -135,8 +135,8 @@ func (a *RegistryAnswer) show(cmd RegistryCommand, after *Registry, activeKeys i
 		w, there = after.webhooks[a.ID]
 		a.Webhook = &WebhookAnswer{w.URL, w.Events, w.Description, w.Active, w.CreatedAt}
 	case RotateWebhookSecret:
-		if former := after.webhooks[a.ID].FormerUntil; len(former) > 0 {
-			a.PreviousUntil, there = &former[len(former)-1], true
+		if former := after.webhooks[a.ID].Former; len(former) > 0 {
+			a.PreviousUntil, there = &former[len(former)-1].Until, true
 		}
 	}
 	return there

@@ -92,7 +92,7 @@ func TestAnswersAreTheState(t *testing.T) {
 			of, want = *a.Webhook, WebhookAnswer{w.URL, w.Events, w.Description, w.Active, w.CreatedAt}
 		case RotateWebhookSecret:
 			w, _ := h.live.Webhook(a.ID)
-			of, want = *a.PreviousUntil, w.FormerUntil[len(w.FormerUntil)-1]
+			of, want = *a.PreviousUntil, w.Former[len(w.Former)-1].Until
 		}
 		if !reflect.DeepEqual(of, want) {
 			t.Errorf("%T shows %+v, and the state holds %+v", cmd, of, want)

@@ -79,6 +79,7 @@ func registryCommands() map[string]RegistryCommand {
 		"set webhook active":        SetWebhookActive{"w-1", "svc", false, ""},
 		"update webhook":            UpdateWebhook{WebhookID: "w-1", ServiceID: "svc", Description: &text},
 		"rotate webhook's secret":   RotateWebhookSecret{WebhookID: "w-1", ServiceID: "svc"},
+		"reseal webhook":            ResealWebhook{"w-1", "svc", []Resealed{{To: Sealed{"new", []byte{1}}}}},
 		"delete webhook":            DeleteWebhook{"w-1", "svc"},
 		"add owner":                 AddOwner{OwnerID: "owner-9", Token: LoginToken{hashOf("t3"), start.Add(time.Hour)}},
 		"remove owner":              RemoveOwner{"owner-2"},

@@ -98,6 +98,7 @@ func (m *registryMachine) webhookCommand(t *rapid.T) {
 		SetWebhookActive{webhook, service, rapid.Bool().Draw(t, "active"), ""},
 		UpdateWebhook{WebhookID: webhook, ServiceID: service, Description: &webhook},
 		RotateWebhookSecret{WebhookID: webhook, ServiceID: service, Secret: Sealed{KeyID: "k"}},
+		ResealWebhook{webhook, service, []Resealed{{Sealed{KeyID: "k"}, Sealed{KeyID: "l"}}, {Sealed{KeyID: "l"}, Sealed{KeyID: "k"}}}},
 		DeleteWebhook{webhook, service},
 	}).Draw(t, "command"))
 }

@@ -11,7 +11,7 @@ import (
 
 // RegistryFold is the version of what folding commits into a Registry gives, and of how
 // that is written down, as ClaimsFold is for Claims.
-const RegistryFold = 1
+const RegistryFold = 2
 
 // RegistrySnapshot is what a Registry knows at a moment, to be written down by encoding/gob
 // and read for Restore of the same RegistryFold. Two that know the same are the same. It

@@ -60,7 +60,7 @@ func TestRotateWebhookSecret(t *testing.T) {
 	h.after(1)
 	h.then(rotate(9), recorded(9))
 	h.refused(rotate(9), CodeConflict)
-	if w, _ := h.live.Webhook("w-1"); w.Secret.Data[0] != 9 || len(w.FormerUntil) != maxFormerSecrets {
+	if w, _ := h.live.Webhook("w-1"); w.Secret.Data[0] != 9 || len(w.Former) != maxFormerSecrets {
 		t.Errorf("%+v", w)
 	}
 	h.refused(RotateWebhookSecret{"w-9", "svc", Sealed{}}, CodeNotFound)

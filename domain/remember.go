@@ -17,6 +17,7 @@ type window struct {
 	length time.Duration
 	seen   map[string]time.Time
 	order  []sighting // oldest first
+	bytes  int        // in their keys
 }
 
 // sighting is one time that a key was seen. A key that came back after its time has
@@ -35,6 +36,7 @@ func (w *window) add(key string, at time.Time) (before time.Time) {
 	before = w.seen[key]
 	w.seen[key] = at
 	w.order = append(w.order, sighting{key, at})
+	w.bytes += len(key)
 	return before
 }
 
@@ -44,6 +46,7 @@ func (w *window) takeBack(before time.Time) (key string, remembered bool) {
 	key = w.order[last].key
 	w.order[last] = sighting{}
 	w.order = w.order[:last]
+	w.bytes -= len(key)
 	// What was pruned meanwhile does not come back.
 	remembered = !before.IsZero() && last > 0 && !before.Before(w.order[0].at)
 	if remembered {
@@ -64,6 +67,7 @@ func (w *window) prune(now time.Time) (forgotten []string) {
 	for len(w.order) > 0 && now.Sub(w.order[0].at) >= w.length {
 		oldest := w.order[0]
 		w.order = w.order[1:]
+		w.bytes -= len(oldest.key)
 		if w.seen[oldest.key].Equal(oldest.at) {
 			delete(w.seen, oldest.key)
 			forgotten = append(forgotten, oldest.key)
@@ -77,6 +81,7 @@ type answers struct {
 	window
 	told []*CommandRef // for each of the window's sightings
 	refs map[string]*CommandRef
+	size int // bytes in what told holds
 }
 
 func newAnswers() answers {
@@ -96,8 +101,12 @@ func (a *answers) tell(ref *CommandRef, at time.Time) *memory {
 	key := joinKey(ref.Caller, ref.Key)
 	before := &memory{ref: a.refs[key], at: a.add(key, at)}
 	a.told, a.refs[key] = append(a.told, ref), ref
+	a.size += ref.size()
 	return before
 }
+
+// size is how many bytes of text a command's reference holds that callers choose.
+func (r *CommandRef) size() int { return len(r.Caller) + len(r.Key) + len(r.Answer) }
 
 // memory is what was remembered under a key before.
 type memory struct {
@@ -108,6 +117,7 @@ type memory struct {
 // takeBack undoes the last record that was not nil.
 func (a *answers) takeBack(before *memory) {
 	last := len(a.told) - 1
+	a.size -= a.told[last].size()
 	a.told[last] = nil
 	a.told = a.told[:last]
 	if key, remembered := a.window.takeBack(before.at); remembered {
@@ -123,7 +133,10 @@ func (a *answers) forget(now time.Time) {
 	for _, key := range a.prune(now) {
 		delete(a.refs, key)
 	}
-	a.told = a.told[held-len(a.order):]
+	for range held - len(a.order) {
+		a.size -= a.told[0].size()
+		a.told = a.told[1:]
+	}
 }
 
 // recall gives the answer that the same command of the same caller had before, nil

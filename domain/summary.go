@@ -160,6 +160,8 @@ func serviceSummary(by Actor, namespace string, p Payload) string {
 	case WebhookSecretRotated:
 		return fmt.Sprintf("%s gave webhook %s of service %s a new secret; the one before signs too until %s.",
 			who, p.WebhookID, p.ServiceID, p.PreviousUntil.UTC().Format(time.RFC3339))
+	case WebhookResealed:
+		return fmt.Sprintf("%s sealed the secrets of webhook %s of service %s again, with another key.", who, p.WebhookID, p.ServiceID)
 	case WebhookUpdated:
 		verb := "deactivated"
 		if p.Active {

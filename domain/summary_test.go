@@ -47,6 +47,8 @@ var summaries = map[EventType]struct {
 		`Owner owner-1 changed webhook w-1 of service 6f1c, which now tells "https://example.com/?a=1&b=2" of claim.approved.`},
 	WebhookSecretRotatedType: {Actor{Kind: ActorOwner, ID: "owner-1"},
 		`Owner owner-1 gave webhook w-1 of service 6f1c a new secret; the one before signs too until 2026-03-02T12:00:00Z.`},
+	WebhookResealedType: {Actor{Kind: ActorOperator},
+		`The operator sealed the secrets of webhook w-1 of service 6f1c again, with another key.`},
 	WebhookUpdatedType: {Actor{Kind: ActorRelay}, `The webhook relay activated webhook w-1 of service 6f1c, because "back".`},
 	WebhookDeletedType: {Actor{Kind: ActorOwner, ID: "owner-1"}, `Owner owner-1 deleted webhook w-1 of service 6f1c.`},
 	OwnerAddedType:     {Actor{Kind: ActorOperator}, `The operator made owner-2 an owner of namespace acme.`},

@@ -112,7 +112,11 @@ func targetURLRefusal(raw string, p TargetPolicy) string {
 // the dangerous one: browsers read it as a slash (WHATWG URL, section 4.4), others as
 // part of the host.
 func notURLCharacter(r rune) bool {
-	return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"<>\\^`{|}", r)
+	switch r {
+	case '"', '<', '>', '\\', '^', '`', '{', '|', '}':
+		return true
+	}
+	return r <= ' ' || r >= 0x7f
 }
 
 func targetPortRefusal(u *url.URL, p TargetPolicy) string {

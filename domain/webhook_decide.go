@@ -37,6 +37,12 @@ type (
 		WebhookID, ServiceID string
 		Secret               Sealed
 	}
+	// ResealWebhook puts the same secrets, sealed with another key, in the place of those
+	// that the webhook still has. The caller has sealed them.
+	ResealWebhook struct {
+		WebhookID, ServiceID string
+		Resealed             []Resealed
+	}
 	// DeleteWebhook ends a webhook.
 	DeleteWebhook struct{ WebhookID, ServiceID string }
 )
@@ -51,6 +57,7 @@ func (CreateWebhook) registryCommand()       {}
 func (UpdateWebhook) registryCommand()       {}
 func (SetWebhookActive) registryCommand()    {}
 func (RotateWebhookSecret) registryCommand() {}
+func (ResealWebhook) registryCommand()       {}
 func (DeleteWebhook) registryCommand()       {}
 
 // decideWebhook decides on a webhook that exists.
@@ -73,10 +80,16 @@ func (r *Registry) decideWebhook(cmd RegistryCommand, now time.Time) (RegistryDe
 		if err != nil {
 			return RegistryDecision{}, err
 		}
-		if len(stillSigning(w.FormerUntil, now)) >= maxFormerSecrets {
+		if len(stillSigning(w.Former, now)) >= maxFormerSecrets {
 			return RegistryDecision{}, Errorf(CodeConflict, "The webhook's last %d secrets still sign beside the present one. Rotate when one of them has ended.", maxFormerSecrets)
 		}
 		return record(w.ID, WebhookSecretRotated{w.ID, w.ServiceID, cmd.Secret, storedTime(now.Add(SecretOverlap))})
+	case ResealWebhook:
+		w, err := r.webhookOf(cmd.WebhookID, cmd.ServiceID)
+		if err != nil {
+			return RegistryDecision{}, err
+		}
+		return cmd.reseal(w, now)
 	case DeleteWebhook:
 		w, err := r.webhookOf(cmd.WebhookID, cmd.ServiceID)
 		if err != nil {
@@ -146,20 +159,15 @@ func (r *Registry) evolveWebhook(p Payload, at time.Time) error {
 		return change(r.webhooks, p.WebhookID, func(w *Webhook) { w.Active = p.Active })
 	case WebhookSecretRotated:
 		return change(r.webhooks, p.WebhookID, func(w *Webhook) {
-			w.Secret, w.FormerUntil = p.Secret, append(stillSigning(w.FormerUntil, at), p.PreviousUntil)
+			w.Former = withFormer(stillSigning(w.Former, at), FormerSecret{w.Secret, p.PreviousUntil})
+			w.Secret = p.Secret
+		})
+	case WebhookResealed:
+		return change(r.webhooks, p.WebhookID, func(w *Webhook) {
+			w.Secret, w.AuthValue, w.Former = p.Secret, p.AuthValue, p.Former
 		})
 	case WebhookDeleted:
 		return remove(r.webhooks, p.WebhookID)
 	}
 	return r.evolveOwner(p, at)
-}
-
-// stillSigning are the ends that are yet to come, in a list of its own.
-func stillSigning(ends []time.Time, now time.Time) (left []time.Time) {
-	for _, end := range ends {
-		if now.Before(end) {
-			left = append(left, end)
-		}
-	}
-	return left
 }

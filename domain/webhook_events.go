@@ -7,6 +7,7 @@ const (
 	WebhookReconfiguredType  EventType = "webhook.reconfigured"
 	WebhookUpdatedType       EventType = "webhook.updated"
 	WebhookSecretRotatedType EventType = "webhook.secret_rotated"
+	WebhookResealedType      EventType = "webhook.resealed"
 	WebhookDeletedType       EventType = "webhook.deleted"
 )
 
@@ -52,6 +53,22 @@ type WebhookSecretRotated struct {
 	PreviousUntil time.Time `json:"previous_until"`
 }
 
+// WebhookResealed records the same secrets of a webhook, sealed with another key. The
+// former ones are those that sign still.
+type WebhookResealed struct {
+	WebhookID string         `json:"webhook_id"`
+	ServiceID string         `json:"service_id"`
+	Secret    Sealed         `json:"secret"`
+	AuthValue *Sealed        `json:"auth_value,omitempty"`
+	Former    []FormerSecret `json:"former_secrets,omitempty"`
+}
+
+// FormerSecret is one that a webhook had. It signs beside the present one until its end.
+type FormerSecret struct {
+	Secret Sealed    `json:"secret"`
+	Until  time.Time `json:"until"`
+}
+
 // WebhookDeleted ends a webhook: what is queued for it is not delivered.
 type WebhookDeleted struct {
 	WebhookID string `json:"webhook_id"`
@@ -62,12 +79,14 @@ func (WebhookCreated) EventType() EventType       { return WebhookCreatedType }
 func (WebhookReconfigured) EventType() EventType  { return WebhookReconfiguredType }
 func (WebhookUpdated) EventType() EventType       { return WebhookUpdatedType }
 func (WebhookSecretRotated) EventType() EventType { return WebhookSecretRotatedType }
+func (WebhookResealed) EventType() EventType      { return WebhookResealedType }
 func (WebhookDeleted) EventType() EventType       { return WebhookDeletedType }
 
 func (WebhookCreated) SchemaVersion() int       { return 1 }
 func (WebhookReconfigured) SchemaVersion() int  { return 1 }
 func (WebhookUpdated) SchemaVersion() int       { return 1 }
 func (WebhookSecretRotated) SchemaVersion() int { return 1 }
+func (WebhookResealed) SchemaVersion() int      { return 1 }
 func (WebhookDeleted) SchemaVersion() int       { return 1 }
 
 func init() {
@@ -75,5 +94,6 @@ func init() {
 	decoder[WebhookReconfigured](1)
 	decoder[WebhookUpdated](1)
 	decoder[WebhookSecretRotated](1)
+	decoder[WebhookResealed](1)
 	decoder[WebhookDeleted](1)
 }

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ type EmbeddedConfig struct {
 	Dir    string // made with mode 0700 if missing; for one process at a time
 	Logger *slog.Logger
 
+	// Staging is a file system in memory, in which batches are staged as long as it has
+	// room; empty: /dev/shm.
+	Staging string
 	// Brief says that the server is there for one short command: nobody else is told
 	// how to reach it, who would lose it in the middle of a command of its own.
 	Brief bool
@@ -47,6 +51,7 @@ type Embedded struct {
 	dir      string
 	logger   *slog.Logger
 	brief    bool
+	memory   string // where batches are staged
 	server   *server.Server
 	staging  *staging
 	lock     *os.File
@@ -66,7 +71,7 @@ func StartEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{dir: cfg.Dir, logger: cfg.Logger, brief: cfg.Brief, lock: lock, password: newPassword()}
+	e := &Embedded{dir: cfg.Dir, logger: cfg.Logger, brief: cfg.Brief, memory: cmp.Or(cfg.Staging, stagingRoot), lock: lock, password: newPassword()}
 	err = finishRecut(cfg.Dir)
 	if err == nil {
 		err = e.start()
@@ -90,7 +95,7 @@ func (e *Embedded) start() error {
 	if err != nil {
 		return fmt.Errorf("configure the embedded NATS server: %w", err)
 	}
-	staging := newStaging(e.dir, e.logger)
+	staging := newStaging(e.dir, e.memory, e.logger)
 	log := &serverLog{logger: e.logger}
 	e.server.SetLoggerV2(log, false, false, false)
 	e.server.Start()

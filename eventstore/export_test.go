@@ -16,3 +16,6 @@ func (s *Stream) ForgetShared(n int) int {
 	r.forget(n)
 	return len(r.records)
 }
+
+// LookAfterStaging does at once what the server's process does every few seconds.
+func (e *Embedded) LookAfterStaging() { e.staging.intact() }

@@ -30,7 +30,7 @@ func (e *Embedded) Recut(ctx context.Context, log *Stream, end uint64, kept stri
 	if err := os.RemoveAll(dir); err != nil { // of one that did not come to its end
 		return err
 	}
-	fresh, err := StartEmbedded(EmbeddedConfig{Dir: dir, Logger: e.logger, Brief: true})
+	fresh, err := StartEmbedded(EmbeddedConfig{Dir: dir, Logger: e.logger, Staging: e.memory, Brief: true})
 	if err != nil {
 		return err
 	}

@@ -126,17 +126,18 @@ func (k *Snapshots) within(ctx context.Context, f func(*snapshotBucket) error) e
 	if err == nil {
 		return nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.bound = nil
+	k.forget(b)
 	return unavailable(fmt.Errorf("the bucket %s: %w", snapshotsBucket, err))
 }
 
+// bucket asks for it without a lock: where nobody answers, each waits as long as he may, and
+// none for another.
 func (k *Snapshots) bucket(ctx context.Context) (*snapshotBucket, error) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.bound != nil {
-		return k.bound, nil
+	bound := k.bound
+	k.mu.Unlock()
+	if bound != nil {
+		return bound, nil
 	}
 	store, err := k.js.ObjectStore(ctx, snapshotsBucket)
 	if err != nil {
@@ -146,8 +147,20 @@ func (k *Snapshots) bucket(ctx context.Context) (*snapshotBucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.bound = &snapshotBucket{store, messages}
-	return k.bound, nil
+	bound = &snapshotBucket{store, messages}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.bound = bound
+	return bound, nil
+}
+
+// forget has the bucket looked up again, unless that was done meanwhile.
+func (k *Snapshots) forget(b *snapshotBucket) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.bound == b {
+		k.bound = nil
+	}
 }
 
 func checkSnapshotSize(size uint64) error {

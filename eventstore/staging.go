@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ const (
 // middle, the first few commits of a batch may be in the log without the rest: each is a
 // decision of its own, in its order, and none has been acknowledged.
 type staging struct {
+	root   string // a file system in memory
 	link   string // in the server's store, in the place of its own directory
 	prefix string // of the directory it leads to, which is this store's alone
 	logger *slog.Logger
@@ -53,7 +55,7 @@ type staging struct {
 }
 
 // newStaging looks, before the server starts, for what an earlier process left behind.
-func newStaging(dir string, logger *slog.Logger) *staging {
+func newStaging(dir, root string, logger *slog.Logger) *staging {
 	if absolute, err := filepath.Abs(dir); err == nil {
 		dir = absolute
 	}
@@ -63,15 +65,17 @@ func newStaging(dir string, logger *slog.Logger) *staging {
 	name := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", dir, st.Dev, st.Ino))
 	s := &staging{
 		link:   filepath.Join(streamDir(dir, StreamName), "batches"),
-		prefix: filepath.Join(stagingRoot, "claimledger-"+hex.EncodeToString(name[:6])+"-"),
+		root:   root,
+		prefix: filepath.Join(root, "claimledger-"+hex.EncodeToString(name[:6])+"-"),
 		logger: logger, stop: make(chan struct{}),
 	}
 	switch to, err := os.Readlink(s.link); {
 	case err != nil:
-	case strings.HasPrefix(to, s.prefix):
+	case strings.HasPrefix(to, s.prefix) && ownDirectory(to) == nil:
 		s.before = to
 	default:
-		// It came with a copy of another store, which may be running.
+		// It came with a copy of another store, which may be running. Or what it led to is
+		// gone, and may be somebody else's by now: the server would go on with what he left.
 		_ = os.Remove(s.link)
 	}
 	return s
@@ -107,13 +111,13 @@ func (s *staging) begin() {
 }
 
 func (s *staging) make() (dir string, err error) {
-	if err := roomInMemory(stagingRoom); err != nil {
+	if err := roomInMemory(s.root, stagingRoom); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(s.link), 0o700); err != nil {
 		return "", err
 	}
-	if dir, err = os.MkdirTemp(stagingRoot, filepath.Base(s.prefix)); err != nil {
+	if dir, err = os.MkdirTemp(s.root, filepath.Base(s.prefix)); err != nil {
 		return "", err
 	}
 	if err = os.Symlink(dir, s.link); err != nil {
@@ -122,23 +126,36 @@ func (s *staging) make() (dir string, err error) {
 	return dir, nil
 }
 
+// ownDirectory refuses what is no directory of this process's user, or one that others may
+// change: where everybody may make directories, a name alone says nothing.
+func ownDirectory(path string) error {
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFDIR || st.Uid != uint32(os.Geteuid()) || st.Mode&0o077 != 0 {
+		return fmt.Errorf("%s is not a directory of ours alone", path)
+	}
+	return nil
+}
+
 // roomInMemory reports what is wrong with the file system in memory.
-func roomInMemory(least uint64) error {
+func roomInMemory(root string, least uint64) error {
 	var st syscall.Statfs_t
-	if err := syscall.Statfs(stagingRoot, &st); err != nil {
+	if err := syscall.Statfs(root, &st); err != nil {
 		return err
 	}
 	if free := uint64(st.Bavail) * uint64(st.Bsize); int64(st.Type) != tmpfsMagic || free < least {
-		return fmt.Errorf("%s is not in memory, or has less than %d MiB free", stagingRoot, least>>20)
+		return fmt.Errorf("%s is not in memory, or has less than %d MiB free", root, least>>20)
 	}
 	return nil
 }
 
 // intact gives the server its own directory back when the other is of no use any more.
 func (s *staging) intact() bool {
-	_, err := os.Stat(s.made)
+	err := ownDirectory(s.made)
 	if err == nil {
-		err = roomInMemory(stagingLeast)
+		err = roomInMemory(s.root, stagingLeast)
 	}
 	if err == nil {
 		return true
@@ -174,5 +191,7 @@ func (s *staging) end() {
 	if to, err := os.Readlink(s.link); err == nil && to == s.made {
 		_ = os.Remove(s.link)
 	}
-	_ = os.RemoveAll(s.made)
+	if ownDirectory(s.made) == nil {
+		_ = os.RemoveAll(s.made)
+	}
 }

@@ -210,3 +210,49 @@ func TestStagingLinkOfAStoreWithoutALog(t *testing.T) {
 		}
 	}
 }
+
+// Where everybody may make directories, one that others can write to is not ours, whatever
+// its name: nothing is staged in it, taken from it or removed there.
+func TestStagingThatOthersCanWriteTo(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, dir)
+	log, _ := openEmbedded(t, e)
+	together(t, log, 1)
+	open := func(path string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Join(path, "batch"), 0o700), os.Chmod(path, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(path) })
+	}
+	to := staged(t, dir)
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+	open(to)
+	e.LookAfterStaging()
+	if _, err := os.Readlink(stagingLink(dir)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("batches are staged where others can change them: %v", err)
+	}
+	together(t, log, 10)
+	if err := e.Stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	// The link of a killed process is still there when the machine has forgotten what it
+	// had in memory, and somebody else has made it anew.
+	gone := to + "-of-one-that-was-killed"
+	open(gone)
+	if err := os.Symlink(gone, stagingLink(dir)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, dir)
+	if now := staged(t, dir); now == gone || now == to {
+		t.Errorf("batches are staged in %s, which others can write to", now)
+	}
+	for _, path := range []string{to, gone} {
+		if _, err := os.Stat(filepath.Join(path, "batch")); err != nil {
+			t.Errorf("what is somebody else's: %v", err)
+		}
+	}
+}

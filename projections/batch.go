@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/claimledger/claimledger/eventstore"
 )
@@ -113,19 +114,21 @@ func (p *Projector) contiguous(records []eventstore.Record) ([]eventstore.Record
 // transact applies records and moves the checkpoint, both or neither.
 func (p *Projector) transact(ctx context.Context, records []eventstore.Record, fresh time.Time) error {
 	t, last := p.tenure, records[len(records)-1]
-	err := pgx.BeginFunc(ctx, t.conn, func(tx pgx.Tx) error {
-		// The checkpoint first: a rival waits for its row, and then has not touched the
-		// others.
-		tag, err := tx.Exec(ctx, advanceSQL, t.model, t.number, t.position, t.hash[:], last.Position, last.Hash[:], ago(fresh), channel, t.serving)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 {
-			return errLost
-		}
-		return p.model.apply(ctx, &target{tx: tx, schema: t.schema}, records)
-	})
+	in := &target{conn: t.conn, schema: t.schema, advance: func(b *pgx.Batch) {
+		b.Queue(advanceSQL, t.model, t.number, t.position, t.hash[:], last.Position, last.Hash[:], ago(fresh), channel, t.serving).
+			Exec(func(tag pgconn.CommandTag) error {
+				if tag.RowsAffected() == 0 {
+					return errLost
+				}
+				return nil
+			})
+	}}
+	err := p.model.apply(ctx, in, records)
+	if err == nil {
+		err = in.commit(ctx)
+	}
 	if err != nil {
+		in.rollback(ctx)
 		return err
 	}
 	t.position, t.hash = last.Position, last.Hash

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -18,18 +19,22 @@ var (
 func applyChain(ctx context.Context, t *target, records []eventstore.Record) error {
 	var c domain.Chain
 	var hash []byte
-	err := t.load(ctx, chainGetSQL, nil, []any{&c.Count, &hash}, func() error {
-		c.Hash = domain.Hash(hash)
+	there := false
+	t.ask(chainGetSQL, nil, []any{&c.Count, &hash}, func() error {
+		c.Hash, there = domain.Hash(hash), true
 		return nil
 	})
-	if err != nil {
+	if err := t.flush(ctx); err != nil {
 		return err
+	}
+	if !there {
+		return errors.New("the running hash is not there")
 	}
 	for _, rec := range records {
 		c = c.Then(rec.Position, rec.Hash)
 	}
-	t.queueOne("the running hash", chainSetSQL, c.Count, c.Hash[:])
-	return t.flush(ctx)
+	t.queue(chainSetSQL, c.Count, c.Hash[:])
+	return nil
 }
 
 // Chain is the running hash over all commits up to the position of the answer, as it

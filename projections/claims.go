@@ -57,12 +57,13 @@ func (f *claimsFold) load(ctx context.Context, t *target, ids []string) error {
 	var r claimRow
 	// Only what a decision changes, and what the counts go by.
 	scan := []any{&r.ClaimID, &r.Namespace, &r.Service, &r.before, &r.AutoApproved, &r.ApprovedAt}
-	return t.load(ctx, claimsLoadSQL, []any{ids}, scan, func() error {
+	t.ask(claimsLoadSQL, []any{ids}, scan, func() error {
 		row := r
 		row.Status = row.before
 		f.rows[row.ClaimID] = &row
 		return nil
 	})
+	return t.flush(ctx)
 }
 
 func (f *claimsFold) apply(rec eventstore.Record, p domain.Payload) error {
@@ -156,7 +157,7 @@ func (f *claimsFold) store(ctx context.Context, t *target) error {
 			changes.approved, changes.rejected, changes.revoked, changes.expired, changes.until)
 	}
 	queueCounts(t, counts)
-	return t.flush(ctx)
+	return nil
 }
 
 // claimChanges are the columns of the rows to update.

@@ -59,7 +59,8 @@ func applyFeed(kept uint64) func(context.Context, *target, []eventstore.Record) 
 		if err := foldFeedAndNamespaces(ctx, t, records); err != nil {
 			return err
 		}
-		return trimFeed(ctx, t, kept, records[0].Position-1, records[len(records)-1].Position)
+		trimFeed(t, kept, records[0].Position-1, records[len(records)-1].Position)
+		return nil
 	}
 }
 
@@ -84,9 +85,6 @@ func foldFeedAndNamespaces(ctx context.Context, t *target, records []eventstore.
 			start = i
 			t.queueOne("activity of "+rec.Commit.Namespace, sql, rec.Commit.Namespace)
 			t.queue(feedRelistSQL, rec.Commit.Namespace, rec.Position, sql == feedActivateSQL, step)
-			if err := t.flush(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	return foldFeed(ctx, t, records[start:])
@@ -120,20 +118,23 @@ func (f *feedFold) load(ctx context.Context, t *target, records []eventstore.Rec
 		return nil
 	}
 	var name string
-	err := t.load(ctx, feedInactiveSQL, []any{namespaces}, []any{&name}, func() error {
+	t.ask(feedInactiveSQL, []any{namespaces}, []any{&name}, func() error {
 		f.inactive[name] = true
 		return nil
 	})
-	ids := claimIDs(records)
-	if err != nil || len(ids) == 0 {
-		return err
+	if ids := claimIDs(records); len(ids) > 0 {
+		f.loadRows(t, ids)
 	}
+	return t.flush(ctx)
+}
+
+func (f *feedFold) loadRows(t *target, ids []string) {
 	var r feedRow
 	var position *uint64
 	c := &r.claim
 	scan := []any{&c.ClaimID, &c.Namespace, &c.PublicKey, &c.ServiceID, &c.Service, &c.Subject, &c.AgentID, &c.AgentName,
 		&r.approvedAt, &c.ExpiresAt, &position, &r.listed}
-	return t.load(ctx, feedLoadSQL, []any{ids}, scan, func() error {
+	t.ask(feedLoadSQL, []any{ids}, scan, func() error {
 		row := r
 		row.stored = true
 		if position != nil {
@@ -266,10 +267,7 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 		}
 		t.queue(feedSetsSQL, services, revisions, changes)
 	}
-	if err := t.insert(ctx, "claims", added); err != nil {
-		return err
-	}
-	return t.flush(ctx)
+	return t.insert(ctx, "claims", added)
 }
 
 // feedRowChanges are the columns of the rows to update: claims that were pending and are

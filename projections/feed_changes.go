@@ -61,11 +61,10 @@ func trimmedTo(kept, position uint64) uint64 {
 }
 
 // trimFeed forgets what the way from one position to another made too old.
-func trimFeed(ctx context.Context, t *target, kept, from, to uint64) error {
+func trimFeed(t *target, kept, from, to uint64) {
 	if up := trimmedTo(kept, to); up > trimmedTo(kept, from) {
 		t.queue(feedTrimSQL, up)
 	}
-	return t.flush(ctx)
 }
 
 // FeedChange is a claim that entered or left a service's approved set.

@@ -216,7 +216,7 @@ func shown(p domain.Payload) json.RawMessage {
 	var fields map[string]json.RawMessage
 	_ = json.Unmarshal(data, &fields)
 	n := len(fields)
-	for _, name := range []string{"token_hash", "key_hash", "secret", "auth_value"} {
+	for _, name := range []string{"token_hash", "key_hash", "secret", "auth_value", "former_secrets"} {
 		delete(fields, name)
 	}
 	if len(fields) < n {

@@ -8,11 +8,20 @@ import (
 	"github.com/claimledger/claimledger/eventstore"
 )
 
-// gatherFor is how far apart transactions begin at least. A commit that comes after a
-// pause is applied at once; those that come in quick succession share what a transaction
-// costs, which is more than applying a dozen of them. A reader who wants to see his own
-// write waits that much longer at most.
-const gatherFor = 10 * time.Millisecond
+// How far apart transactions begin at least: gatherEach for each commit of the one before.
+// A commit that comes after a pause is applied at once; those that come in quick succession
+// share what a transaction costs, which is more than applying a dozen of them. A reader who
+// wants to see his own write waits gatherMost longer at most, which takes 1,000 commits a
+// second.
+const (
+	gatherEach  = time.Millisecond
+	gatherLeast = 10 * time.Millisecond
+	gatherMost  = 50 * time.Millisecond
+)
+
+func gather(commits int) time.Duration {
+	return min(max(time.Duration(commits)*gatherEach, gatherLeast), gatherMost)
+}
 
 // item is what the log says: a commit, or that there is nothing more at a time.
 type item struct {
@@ -62,7 +71,7 @@ func (p *Projector) follow(ctx context.Context) error {
 			return p.unreadable(readErr)
 		}
 		select {
-		case <-time.After(time.Until(began.Add(gatherFor))):
+		case <-time.After(time.Until(began.Add(gather(len(b.records))))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

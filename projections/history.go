@@ -16,7 +16,7 @@ var historyColumns = []string{
 
 // secretFields are the fields of the registry's events that hold hashes of tokens, keys
 // and challenges, and sealed secrets. The history is read by people who need none of them.
-var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value"}
+var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value", "former_secrets"}
 
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
 	events := 0
@@ -39,10 +39,7 @@ func applyHistory(ctx context.Context, t *target, records []eventstore.Record) e
 			return err
 		}
 	}
-	if err := t.insert(ctx, "events", rows); err != nil {
-		return err
-	}
-	return t.flush(ctx)
+	return t.insert(ctx, "events", rows)
 }
 
 // addHistory adds the events of a commit.

@@ -72,19 +72,18 @@ func (f *namespacesFold) load(ctx context.Context, t *target, records []eventsto
 	}
 	var r namespaceRow
 	scan := []any{&r.name, &r.owner, &r.active, &r.policy, &r.approved}
-	err := t.load(ctx, namespacesLoadSQL, []any{names}, scan, func() error {
+	t.ask(namespacesLoadSQL, []any{names}, scan, func() error {
 		*f.rows[r.name] = namespaceRow{name: r.name, owner: r.owner, active: r.active, policy: r.policy, approved: r.approved, stored: true}
 		return nil
 	})
-	ids := claimIDs(records)
-	if err != nil || len(ids) == 0 {
-		return err
+	if ids := claimIDs(records); len(ids) > 0 {
+		var id, namespace string
+		t.ask(namespacesApprovedSQL, []any{ids}, []any{&id, &namespace}, func() error {
+			f.claims[id] = &approval{namespace, true, true}
+			return nil
+		})
 	}
-	var id, namespace string
-	return t.load(ctx, namespacesApprovedSQL, []any{ids}, []any{&id, &namespace}, func() error {
-		f.claims[id] = &approval{namespace, true, true}
-		return nil
-	})
+	return t.flush(ctx)
 }
 
 func (f *namespacesFold) touch(name string) (*namespaceRow, error) {
@@ -202,8 +201,5 @@ func (f *namespacesFold) store(ctx context.Context, t *target) error {
 	if err := t.insert(ctx, "namespaces", added); err != nil {
 		return err
 	}
-	if err := t.insert(ctx, "approved_claims", approved); err != nil {
-		return err
-	}
-	return t.flush(ctx)
+	return t.insert(ctx, "approved_claims", approved)
 }

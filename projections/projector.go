@@ -50,7 +50,8 @@ type Projector struct {
 	logger *slog.Logger
 	status board
 
-	tenure   *tenure // nil: not active
+	tenure   *tenure    // nil: not active
+	found    generation // what served when it was last tried, or as this projector left it
 	patience time.Duration
 }
 
@@ -106,10 +107,37 @@ func unreached(err error) bool {
 }
 
 // Run follows the log until ctx ends, which is no error. Trouble with the database or
-// the log is waited out. It returns a *StoppedError when it cannot go on.
-func (p *Projector) Run(ctx context.Context) error {
+// the log is waited out. Where it cannot go on it stops, until what serves is not what it
+// was any more: a rebuild has put another generation in its place, or another version of the
+// program has brought it on.
+func (p *Projector) Run(ctx context.Context) {
+	go p.watchEnd(ctx) // the lag of a model that stopped goes on growing
+	for p.work(ctx) != nil && p.awaitAnother(ctx) {
+		p.logger.Info("a read model that stopped is tried again: what serves is not what it was")
+	}
+}
+
+// awaitAnother waits until something else serves than where the projector stopped; false
+// when ctx ends before.
+func (p *Projector) awaitAnother(ctx context.Context) bool {
+	tick := time.NewTicker(standbyPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+		g, err := serving(ctx, p.pool, p.model.Name)
+		if err == nil && (g.number != p.found.number || g.position != p.found.position || g.hash != p.found.hash) {
+			return true
+		}
+	}
+}
+
+// work is Run until ctx ends, which is no error, or it cannot go on, with a *StoppedError.
+func (p *Projector) work(ctx context.Context) error {
 	defer p.Close()
-	go p.watchEnd(ctx) // until ctx ends: the lag of a model that stopped goes on growing
 	retry := retryFirst
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -202,7 +230,7 @@ func (p *Projector) Close() {
 	// that long. This is best effort: an end of the session gives the lock up as well.
 	_, _ = p.tenure.conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	p.tenure.conn.Close(ctx)
-	p.tenure = nil
+	p.found, p.tenure = p.tenure.generation, nil
 	p.status.stepDown()
 	p.logger.Debug("the projector is not active any more")
 }

@@ -84,8 +84,8 @@ func TestRunFollowsTheLog(t *testing.T) {
 	began := time.Now()
 	eventually(t, "it is fresh after a while", func() bool {
 		_, at, err := reader.FeedRevision(t.Context(), "nothing")
-		if err != nil || at.Age > 5*time.Second {
-			t.Fatalf("%+v, %v", at, err)
+		if err != nil {
+			t.Fatal(err)
 		}
 		return time.Since(began) > 1500*time.Millisecond && at.Age < time.Second
 	})
@@ -154,7 +154,10 @@ func TestKilledInMidBatch(t *testing.T) {
 			if err := apply(ctx, t, records); err != nil {
 				return err
 			}
-			_, err := t.tx.Exec(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+			_, err := t.conn.Exec(ctx, "SELECT pg_terminate_backend(pg_backend_pid())")
 			return err
 		}
 		if n, err := p.Step(t.Context()); n != 0 || !temporary(err) {

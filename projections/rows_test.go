@@ -9,7 +9,26 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
+
+// changing is a transaction like a projector's, on tables that no generation has.
+func changing(t *testing.T, pool *pgxpool.Pool, f func(*target) error) error {
+	t.Helper()
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	to := &target{conn: conn.Conn(), schema: "public", advance: func(b *pgx.Batch) { b.Queue("SELECT") }}
+	if err = f(to); err == nil {
+		err = to.commit(t.Context())
+	}
+	if err != nil {
+		to.rollback(t.Context())
+	}
+	return err
+}
 
 // Rows say the same by COPY as by INSERT, whatever is in them.
 func TestRowsOfBothForms(t *testing.T) {
@@ -45,8 +64,7 @@ func TestRowsOfBothForms(t *testing.T) {
 			large bigint, small integer, flag boolean, at timestamptz, ends timestamptz)`); err != nil {
 			t.Fatal(err)
 		}
-		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			to := &target{tx: tx, schema: "public"}
+		err := changing(t, pool, func(to *target) error {
 			one := rowsOf(columns)
 			for i := range copyFrom + 4 {
 				fill(one, i)
@@ -58,10 +76,7 @@ func TestRowsOfBothForms(t *testing.T) {
 				}
 				one = rowsOf(columns)
 			}
-			if err := to.insert(ctx, table, one); err != nil {
-				return err
-			}
-			return to.flush(ctx)
+			return to.insert(ctx, table, one)
 		})
 		if err != nil {
 			t.Fatalf("%s: %v", table, err)
@@ -92,13 +107,7 @@ func TestRowsOfAnotherLength(t *testing.T) {
 					r.text("x")
 				}
 			}
-			err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-				to := &target{tx: tx, schema: "public"}
-				if err := to.insert(ctx, "pairs", r); err != nil {
-					return err
-				}
-				return to.flush(ctx)
-			})
+			err := changing(t, pool, func(to *target) error { return to.insert(ctx, "pairs", r) })
 			if err == nil {
 				t.Errorf("%d rows of %d values were taken", n, values)
 			}
@@ -122,8 +131,8 @@ func TestRowsThatCannotBeMade(t *testing.T) {
 	}
 	insert := func(fails error) error {
 		r := rowsOf([]string{"a"})
-		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			return (&target{tx: tx, schema: "public"}).insertAsMade(ctx, "singles", r, func() (bool, error) {
+		return changing(t, pool, func(to *target) error {
+			return to.insertAsMade(ctx, "singles", r, func() (bool, error) {
 				if r.n == 5_000 {
 					return false, fails
 				}

@@ -27,16 +27,12 @@ var (
 
 // applyServices sends a statement for each event: owners change their services a few
 // times a day.
-func applyServices(ctx context.Context, t *target, records []eventstore.Record) error {
-	err := each(records, domain.KindRegistry, func(rec eventstore.Record, p domain.Payload) error {
+func applyServices(_ context.Context, t *target, records []eventstore.Record) error {
+	return each(records, domain.KindRegistry, func(rec eventstore.Record, p domain.Payload) error {
 		applyService(t, rec, p)
 		applyKey(t, rec, p)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return t.flush(ctx)
 }
 
 func applyService(t *target, rec eventstore.Record, p domain.Payload) {

@@ -80,7 +80,7 @@ func TestSecretFields(t *testing.T) {
 				f := payload.Field(i)
 				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 				switch f.Type {
-				case reflect.TypeFor[domain.Hash](), reflect.TypeFor[domain.Sealed](), reflect.TypeFor[*domain.Sealed]():
+				case reflect.TypeFor[domain.Hash](), reflect.TypeFor[domain.Sealed](), reflect.TypeFor[*domain.Sealed](), reflect.TypeFor[[]domain.FormerSecret]():
 					found = append(found, name)
 				}
 			}
@@ -99,21 +99,24 @@ func TestNoSecrets(t *testing.T) {
 	w.steps(40)
 	s := w.services[0]
 	key, token, sealed := w.hash(), w.hash(), domain.Sealed{KeyID: "k", Data: []byte("sealed-up")}
+	resealed := domain.Sealed{KeyID: "l", Data: []byte("sealed-up-again")}
 	w.registry(s.namespace, domain.IssueLoginToken{Token: domain.LoginToken{Hash: token, ExpiresAt: w.now}})
 	w.registry(s.namespace, domain.CreateServiceKey{KeyID: "k1", ServiceID: s.service, Name: "kept", Hash: key})
 	w.registry(s.namespace, domain.CreateManagementKey{KeyID: "m1", Name: "kept", Hash: key,
 		Permissions: domain.Permissions, Grantor: domain.Permissions})
 	w.registry(s.namespace, domain.CreateWebhook{WebhookCreated: domain.WebhookCreated{WebhookID: "h1", ServiceID: s.service,
 		URL: "https://kept.example", Secret: sealed, AuthHeader: "X-Kept", AuthValue: &sealed}})
+	w.registry(s.namespace, domain.RotateWebhookSecret{WebhookID: "h1", ServiceID: s.service, Secret: domain.Sealed{KeyID: "k", Data: []byte("sealed-next")}})
+	w.registry(s.namespace, domain.ResealWebhook{WebhookID: "h1", ServiceID: s.service, Resealed: []domain.Resealed{{From: sealed, To: resealed}}})
 	pool := newPool(t)
 	catchUp(t, w.log, pool)
 	all := dump(t, pool)
-	for _, secret := range []string{key.String(), token.String(), base64.StdEncoding.EncodeToString(sealed.Data), "token_hash", "key_hash", "auth_value"} {
+	for _, secret := range []string{key.String(), token.String(), base64.StdEncoding.EncodeToString(sealed.Data), base64.StdEncoding.EncodeToString(resealed.Data), "token_hash", "key_hash", "auth_value", "former_secrets"} {
 		if strings.Contains(all, secret) {
 			t.Errorf("%s is in a table", secret)
 		}
 	}
-	for _, kept := range []string{"https://kept.example", "X-Kept", `""name"":""kept""`} {
+	for _, kept := range []string{"https://kept.example", "X-Kept", "webhook.resealed", `""name"":""kept""`} {
 		if !strings.Contains(all, kept) {
 			t.Errorf("%s is in no table", kept)
 		}

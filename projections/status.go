@@ -28,7 +28,8 @@ type Status struct {
 	// Waiting says what keeps it from working for now, to anyone; it tries again by
 	// itself.
 	Waiting string `json:"waiting,omitempty"`
-	// Stopped says which commit it cannot apply and why; it does not try again.
+	// Stopped says which commit it cannot apply and why; it does not try again before
+	// another generation serves.
 	Stopped string `json:"stopped,omitempty"`
 }
 
@@ -80,7 +81,7 @@ func (b *board) activate(g generation) {
 
 func (b *board) stepDown() { b.set(func() { b.s.Active = false }) }
 
-func (b *board) clear() { b.set(func() { b.s.Waiting = "" }) }
+func (b *board) clear() { b.set(func() { b.s.Waiting, b.s.Stopped = "", "" }) }
 
 func (b *board) end(last uint64) { b.set(func() { b.last = max(b.last, last) }) }
 

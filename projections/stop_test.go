@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,7 +128,7 @@ func TestOtherLog(t *testing.T) {
 	for want, log := range map[string]eventstore.Log{"has another commit there": other.log, "has no commit there": eventstore.NewMemory()} {
 		p := newProjector(t, log, pool, ClaimsModel)
 		p.patience = 0
-		err := p.Run(t.Context())
+		err := p.work(t.Context())
 		var stopped *StoppedError
 		if !errors.As(err, &stopped) || stopped.Position != w.last() || !strings.Contains(err.Error(), want) || p.Status().Stopped != err.Error() {
 			t.Errorf("%v", err)
@@ -136,6 +137,40 @@ func TestOtherLog(t *testing.T) {
 	if after := dump(t, pool); after != before {
 		t.Fatal(firstDifference(before, after))
 	}
+}
+
+// TestRebuiltAfterItStopped: a read model that was damaged is dropped and built anew, and the
+// projectors that it stopped go on with it.
+func TestRebuiltAfterItStopped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 13)
+	w.steps(60)
+	pool := newPool(t)
+	ps := NewProjectors(w.log, pool, nil)
+	defer run(ps)()
+	reader := newReader(t, pool)
+	waitForAll(t, reader, w.last())
+	schema, err := ServingSchema(t.Context(), pool, ChainModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, pool, "DELETE FROM "+schema+".chain")
+	before := w.last()
+	for w.last() == before {
+		w.step()
+	}
+	eventually(t, "it stops", func() bool { return slices.Equal(stoppedModels(ps), []string{ChainModel}) })
+
+	execute(t, pool, "DROP SCHEMA "+schema+" CASCADE")
+	if err := (&Rebuild{Log: w.log, Pool: pool}).Run(t.Context(), []string{ChainModel}); err != nil {
+		t.Fatal(err)
+	}
+	w.steps(20)
+	waitForAll(t, reader, w.last())
+	if models := stoppedModels(ps); len(models) > 0 {
+		t.Errorf("it says that %v stand still", models)
+	}
+	checkEqual(t, w, pool)
 }
 
 // TestSilentLog: a projector that hears nothing gives the lock up, for another whose

@@ -35,6 +35,7 @@ func (p *Projector) activate(ctx context.Context) error {
 		pooled.Release()
 		return err
 	}
+	p.found = g
 	p.status.seen(g)
 	var locked bool
 	if err := pooled.QueryRow(ctx, lockSQL, projectorLock(g.schema)).Scan(&locked); err != nil || !locked {
@@ -61,6 +62,7 @@ func (p *Projector) begin(ctx context.Context, t *tenure, schema string) (err er
 	if t.generation, err = serving(ctx, t.conn, p.model.Name); err != nil {
 		return err
 	}
+	p.found = t.generation
 	if t.schema != schema {
 		return errLost // another generation serves now, and this is not its lock
 	}

@@ -246,6 +246,9 @@ func (w *world) reconfigureWebhook(h worldService) {
 		Events: &events, Auth: &domain.WebhookAuth{}})
 	w.registry(h.namespace, domain.RotateWebhookSecret{WebhookID: h.id, ServiceID: h.service,
 		Secret: domain.Sealed{KeyID: "k", Data: []byte("ciphertext of another")}})
+	w.registry(h.namespace, domain.ResealWebhook{WebhookID: h.id, ServiceID: h.service, Resealed: []domain.Resealed{
+		{From: domain.Sealed{KeyID: "k", Data: []byte("ciphertext of another")}, To: domain.Sealed{KeyID: "l", Data: []byte("the same again")}},
+	}})
 }
 
 func (w *world) manageWebhooks(s worldService) {

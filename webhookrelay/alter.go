@@ -1,6 +1,8 @@
 package webhookrelay
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/claimledger/claimledger/domain"
@@ -21,6 +23,23 @@ type rotation domain.WebhookSecretRotated
 
 func (r rotation) queue(b *pgx.Batch) {
 	b.Queue(rotateSecretSQL, r.WebhookID, r.PreviousUntil, r.Secret.KeyID, r.Secret.Data)
+}
+
+type resealing domain.WebhookResealed
+
+func (r resealing) queue(b *pgx.Batch) {
+	authKeyID, authValue := sealedColumns(r.AuthValue)
+	b.Queue(resealWebhookSQL, r.WebhookID, r.Secret.KeyID, r.Secret.Data, authKeyID, authValue)
+	if len(r.Former) == 0 {
+		return
+	}
+	var ends []time.Time
+	var keyIDs []string
+	var secrets [][]byte
+	for _, f := range r.Former {
+		ends, keyIDs, secrets = append(ends, f.Until), append(keyIDs, f.Secret.KeyID), append(secrets, f.Secret.Data)
+	}
+	b.Queue(resealFormerSQL, r.WebhookID, ends, keyIDs, secrets)
 }
 
 func eventSet(types []domain.EventType) map[domain.EventType]bool {

@@ -330,7 +330,7 @@ func TestWrongSealKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.relay(func(c *webhookrelay.Config) { c.SealKey = wrong })
+	r := w.relay(func(c *webhookrelay.Config) { c.Secrets = wrong })
 	w.assign(r)
 	if n := w.deliver(r); n != 0 || len(rc.all()) != 0 {
 		t.Errorf("%d attempts", n)

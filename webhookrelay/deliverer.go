@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/webhookrelay/attempt"
 )
 
@@ -63,7 +62,7 @@ type result struct {
 type deliverer struct {
 	pool     *pgxpool.Pool
 	sender   Sender
-	seal     *domain.SealKey
+	seal     Opener
 	schedule schedule
 	clock    func() time.Time
 	logger   *slog.Logger
@@ -76,7 +75,7 @@ type deliverer struct {
 	owner    string          // this process, in lease tokens
 	leases   int             // rounds of leasing so far
 	cursor   string          // the webhook where the last round of leasing ran out of slots
-	unopened map[string]bool // webhooks whose secret could not be opened
+	unopened map[string]bool // webhooks whose secret cannot be opened
 
 	mu       sync.Mutex
 	done     []result
@@ -87,7 +86,7 @@ type deliverer struct {
 
 func newDeliverer(c Config, owner string, m *Metrics) *deliverer {
 	return &deliverer{
-		pool: c.Pool, sender: c.Sender, seal: c.SealKey, schedule: schedule{c.Retries, c.Rand},
+		pool: c.Pool, sender: c.Sender, seal: c.Secrets, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m,
 		signal: newSignal(), owner: owner, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
 	}

@@ -28,7 +28,7 @@ func (u *upkeep) disableGone(ctx context.Context) error {
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[gone])
 	errs := []error{err}
 	for _, g := range all {
-		errs = append(errs, u.disable(ctx, g.Namespace, g.ServiceID, g.WebhookID, goneReason))
+		errs = append(errs, u.disable(ctx, g.Namespace, g.ServiceID, g.WebhookID, nil, goneReason))
 	}
 	return errors.Join(errs...)
 }
@@ -48,14 +48,17 @@ func (u *upkeep) disableFailing(ctx context.Context) error {
 	errs := []error{err}
 	for _, f := range all {
 		reason := "Every attempt has failed since " + f.Since.UTC().Format(time.RFC3339) + "."
-		errs = append(errs, u.disable(ctx, f.Namespace, f.ServiceID, f.WebhookID, reason))
+		errs = append(errs, u.disable(ctx, f.Namespace, f.ServiceID, f.WebhookID, &f.Since, reason))
 	}
 	return errors.Join(errs...)
 }
 
-// disable gives the command, and notes that it was given.
-func (u *upkeep) disable(ctx context.Context, namespace, serviceID, webhookID, reason string) error {
-	if _, err := u.pool.Exec(ctx, askDisableSQL, webhookID, u.clock()); err != nil {
+// disable gives the command, and notes that it is given: for a webhook that has been failing
+// since then, or is gone, where that is so still.
+func (u *upkeep) disable(ctx context.Context, namespace, serviceID, webhookID string, since *time.Time, reason string) error {
+	now := u.clock()
+	asked, err := u.pool.Exec(ctx, askDisableSQL, webhookID, now, since, now.Add(-askAgainAfter))
+	if err != nil || asked.RowsAffected() == 0 {
 		return err
 	}
 	if err := u.disabler.DisableWebhook(ctx, namespace, serviceID, webhookID, reason); err != nil {

@@ -2,6 +2,7 @@ package webhookrelay_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -109,6 +110,79 @@ func TestSilenceIsNoFailure(t *testing.T) {
 	}
 	if n := len(rc.all()); n != 6 || len(w.disabled) != 0 {
 		t.Errorf("after %d attempts and two weeks: disabled %v", n, w.disabled)
+	}
+}
+
+// meanwhile disables webhooks, and has something happen once when the first is.
+type meanwhile struct {
+	*world
+	happens func(disabling string)
+}
+
+func (m *meanwhile) DisableWebhook(ctx context.Context, namespace, serviceID, webhookID, reason string) error {
+	if f := m.happens; f != nil {
+		m.happens = nil
+		f(webhookID)
+	}
+	return m.world.DisableWebhook(ctx, namespace, serviceID, webhookID, reason)
+}
+
+// TestDisablingIsThoughtAgain: each command to disable a webhook rests on how it is at that
+// moment. What was seen before others were disabled may be over: the receiver answers, or the
+// owner has enabled the webhook again.
+func TestDisablingIsThoughtAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		status  int
+		happens func(w *world, r *webhookrelay.Relay, webhookID string, rc *receiver)
+	}{
+		"failing, and answers": {500, func(w *world, r *webhookrelay.Relay, webhookID string, rc *receiver) {
+			rc.set(nil)
+			w.clock.advance(3 * time.Hour)
+			w.deliverAll(r)
+		}},
+		"failing, and is enabled": {500, func(w *world, r *webhookrelay.Relay, webhookID string, _ *receiver) {
+			w.setActive(webhookID, "svc", false)
+			w.setActive(webhookID, "svc", true)
+			w.assign(r)
+		}},
+		"gone, and is enabled": {410, func(w *world, r *webhookrelay.Relay, webhookID string, _ *receiver) {
+			w.setActive(webhookID, "svc", false)
+			w.setActive(webhookID, "svc", true)
+			w.assign(r)
+		}},
+		"gone, and asked of by another relay": {410, func(w *world, r *webhookrelay.Relay, webhookID string, _ *receiver) {
+			w.exec("UPDATE webhookrelay.endpoints SET disable_asked_at = $2 WHERE webhook_id = $1", webhookID, w.clock.Now())
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			m := &meanwhile{world: w}
+			r := w.relay(func(c *webhookrelay.Config) { c.DisableAfter, c.Disabler = 3*time.Hour, m })
+			receivers := map[string]*receiver{"hook-1": w.receiver(), "hook-2": w.receiver()}
+			for id, rc := range receivers {
+				rc.set(status(c.status))
+				w.webhook(id, "svc", rc.URL)
+			}
+			w.submit("claim_1", "svc")
+			w.assign(r)
+			for range 4 {
+				w.deliverAll(r)
+				w.clock.advance(2 * time.Hour)
+			}
+			var first string
+			m.happens = func(disabling string) {
+				first = disabling
+				for id, rc := range receivers {
+					if id != disabling {
+						c.happens(w, r, id, rc)
+					}
+				}
+			}
+			w.upkeep(r)
+			if first == "" || !slices.Equal(w.disabled, []string{first}) {
+				t.Errorf("%v were disabled, want %s alone", w.disabled, first)
+			}
+		})
 	}
 }
 

@@ -247,7 +247,7 @@ func (d *deliverer) lockEndpoints(ctx context.Context, tx pgx.Tx, grants map[str
 }
 
 // open decrypts a webhook's secrets. Where it cannot, the webhook's deliveries wait:
-// they are not at fault, and the right key may come with the next start.
+// they are not at fault, and the right key may come.
 func (d *deliverer) open(t *target, webhookID string, secrets []domain.Sealed, auth *domain.Sealed) bool {
 	var err error
 	t.secrets = make([]string, len(secrets))
@@ -257,10 +257,14 @@ func (d *deliverer) open(t *target, webhookID string, secrets []domain.Sealed, a
 	if err == nil && auth != nil {
 		t.authValue, err = d.seal.Open(*auth, webhookID)
 	}
-	if err != nil && !d.unopened[webhookID] {
+	switch {
+	case err != nil && !d.unopened[webhookID]:
 		d.logger.Error("a webhook's secret cannot be opened, so nothing can be sent to it", "webhook_id", webhookID, "err", err)
 		d.unopened[webhookID] = true
-		d.metrics.unopened.Inc()
+	case err == nil && d.unopened[webhookID]:
+		d.logger.Info("a webhook's secret can be opened again", "webhook_id", webhookID)
+		delete(d.unopened, webhookID)
 	}
+	d.metrics.unopened.Set(float64(len(d.unopened)))
 	return err == nil
 }

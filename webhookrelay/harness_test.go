@@ -111,7 +111,7 @@ func (w *world) newPool() *pgxpool.Pool {
 func (w *world) relay(change func(*webhookrelay.Config)) *webhookrelay.Relay {
 	w.t.Helper()
 	c := webhookrelay.Config{
-		Log: w.log, Pool: w.pool, SealKey: w.seal, Disabler: w, AllowPrivate: true, Version: "test",
+		Log: w.log, Pool: w.pool, Secrets: w.seal, Disabler: w, AllowPrivate: true, Version: "test",
 		Clock: w.clock.Now, Rand: func() float64 { return 0.5 }, // no jitter
 	}
 	if change != nil {

@@ -63,8 +63,8 @@ func newMetrics() *Metrics {
 	m.inFlight = gauge("claimledger_webhook_attempts_in_flight",
 		"Attempts that this process is making, at most "+strconv.Itoa(maxInFlight)+". Near that, start more relays.")
 	m.unopened = gauge("claimledger_webhook_secrets_unopened",
-		"Webhooks whose secret could not be opened since the start. Above zero, this process has another sealing key than the one "+
-			"the secrets were sealed with: start it with the right one. Nothing is lost meanwhile.")
+		"Webhooks whose secret could not be opened when this process last tried. Above zero for a minute, its secret key file lacks the "+
+			"key that the log of the process names: give it the right file. Nothing is lost meanwhile.")
 	m.pending = gauge("claimledger_webhook_deliveries_pending",
 		"Deliveries that are queued, wait for a retry, or wait for their webhook to be enabled; counted up to "+strconv.Itoa(maxCounted)+".")
 	m.oldestDue = gauge("claimledger_webhook_oldest_due_seconds",

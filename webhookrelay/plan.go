@@ -111,6 +111,11 @@ func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 			return err
 		}
 		p.altered = append(p.altered, rotation(payload))
+	case domain.WebhookResealed:
+		if _, err := s.existing(payload.WebhookID); err != nil {
+			return err
+		}
+		p.altered = append(p.altered, resealing(payload))
 	case domain.WebhookUpdated:
 		w, err := s.existing(payload.WebhookID)
 		if err != nil {

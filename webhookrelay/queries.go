@@ -20,6 +20,10 @@ var (
 	reconfigureWebhookSQL string
 	//go:embed queries/rotate_secret.sql
 	rotateSecretSQL string
+	//go:embed queries/reseal_webhook.sql
+	resealWebhookSQL string
+	//go:embed queries/reseal_former.sql
+	resealFormerSQL string
 	//go:embed queries/delete_webhooks.sql
 	deleteWebhooksSQL string
 	//go:embed queries/add_tasks.sql

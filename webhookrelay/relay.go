@@ -29,12 +29,18 @@ type Sender interface {
 	Send(ctx context.Context, r attempt.Request) attempt.Outcome
 }
 
-// Config is what a relay is made of. Log, Pool, SealKey and Disabler are required.
+// Opener opens what a webhook's owner gave, which is kept sealed. It is safe for
+// concurrent use, and what it can open may change.
+type Opener interface {
+	Open(s domain.Sealed, webhookID string) (string, error)
+}
+
+// Config is what a relay is made of. Log, Pool, Secrets and Disabler are required.
 type Config struct {
 	Log  eventstore.Log
 	Pool *pgxpool.Pool // the relay uses up to three of it at a time, and opens two beside it
-	// SealKey opens the webhooks' secrets.
-	SealKey  *domain.SealKey
+	// Secrets opens the webhooks' secrets.
+	Secrets  Opener
 	Disabler Disabler
 	// Alone says that no other relay uses the database: then what is leased when this
 	// one starts was leased by a process that is gone.
@@ -87,8 +93,8 @@ type Relay struct {
 
 // New makes a relay. Nothing happens before Run or one of the steps.
 func New(c Config) (*Relay, error) {
-	if c.Log == nil || c.Pool == nil || c.SealKey == nil || c.Disabler == nil {
-		return nil, errors.New("webhook relay: Log, Pool, SealKey and Disabler are required")
+	if c.Log == nil || c.Pool == nil || c.Secrets == nil || c.Disabler == nil {
+		return nil, errors.New("webhook relay: Log, Pool, Secrets and Disabler are required")
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now

@@ -1,6 +1,7 @@
 package webhookrelay_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/domain/signature"
@@ -83,6 +86,63 @@ func TestRotatedSecret(t *testing.T) {
 	if err := w.pool.QueryRow(t.Context(), "SELECT count(*) FROM webhookrelay.former_secrets").Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d former secrets are kept, %v", left, err)
 	}
+}
+
+// Secrets that were sealed again are the same ones, and what they were sealed with before
+// is needed no more.
+func TestResealedSecrets(t *testing.T) {
+	w := newWorld(t)
+	receiver := w.receiver()
+	newKey, err := domain.NewSealKey(bytes.Repeat([]byte{1}, domain.SealKeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := w.relay(func(c *webhookrelay.Config) { c.Secrets = newKey })
+	w.webhook("hook", "svc", receiver.URL)
+	second, until := "whsec_"+"c2Vjb25kIHNlY3JldCBvZiAzMiBieXRlcyAuLi4uLi4=", w.clock.Now().Add(domain.SecretOverlap)
+	w.append(domain.RegistryOf(owner), domain.WebhookSecretRotated{
+		WebhookID: "hook", ServiceID: "svc", Secret: w.seal.Seal([domain.SealNonceSize]byte{7}, second, "hook"), PreviousUntil: until,
+	})
+	w.submit("c1", "svc")
+	w.assign(r)
+	receiver.unchecked()
+	if n := w.deliver(r); n != 0 || unopened(t, r) != 1 {
+		t.Errorf("%d attempts without the key, %v webhooks that cannot be opened", n, unopened(t, r))
+	}
+	seal := func(text string) domain.Sealed { return newKey.Seal([domain.SealNonceSize]byte{8}, text, "hook") }
+	value := seal("Bearer of hook")
+	w.append(domain.RegistryOf(owner), domain.WebhookResealed{
+		WebhookID: "hook", ServiceID: "svc", Secret: seal(second), AuthValue: &value, Former: []domain.FormerSecret{{Secret: seal(secret), Until: until}},
+	})
+	w.assign(r)
+	w.deliverAll(r)
+	got := receiver.wait(1)[0]
+	for _, s := range []string{secret, second} {
+		if err := signature.Verify(got.header, got.body, []string{s}, w.clock.Now(), time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	if h := got.header.Get("Authorization"); h != "Bearer of hook" || unopened(t, r) != 0 {
+		t.Errorf("the header is %q, and %v webhooks cannot be opened", h, unopened(t, r))
+	}
+}
+
+// unopened is how many webhooks' secrets a relay says it cannot open.
+func unopened(t *testing.T, r *webhookrelay.Relay) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.Metrics())
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "claimledger_webhook_secrets_unopened" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatal("the relay does not say how many secrets it cannot open")
+	return 0
 }
 
 func (r *receiver) verify(got received, now time.Time) {

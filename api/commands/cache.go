@@ -16,11 +16,12 @@ const (
 	// operator says otherwise: those of some 350,000 claims, on a machine with one or
 	// two GB.
 	DefaultClaimsMemory = 256 << 20
-	// boundarySize is about what one takes beside its state.
-	boundarySize = 1 << 10
-	// maxEvictions bounds how many boundaries are looked at for one to let go of. Those
-	// that are in use stay, for as long as they are, whatever they take.
-	maxEvictions = 16
+	// boundarySize is about what one takes beside what its state counts: most of it is maps
+	// that have room for more than the first claim.
+	boundarySize = 3 << 10
+	// maxInUse bounds how many boundaries that are in use are looked at for others to let
+	// go of. They stay, for as long as they are, whatever they take.
+	maxInUse = 16
 )
 
 // claimsCache holds namespaces' claims in memory, and lets go of those that were used
@@ -122,13 +123,11 @@ func (c *claimsCache) weigh(h *heldClaims, size int64) (gone []*heldClaims) {
 	size += boundarySize
 	c.bytes += size - h.size
 	h.size = size
-	for range maxEvictions {
-		if c.bytes <= c.most {
-			break
-		}
+	for inUse := 0; c.bytes > c.most && inUse < maxInUse && c.held.Len() > 0; {
 		namespace, oldest, _ := c.held.GetOldest()
 		if c.pins[namespace] > 0 || oldest.busy() {
 			c.held.Get(namespace) // it is in use, so it is not the oldest
+			inUse++
 			continue
 		}
 		c.held.Remove(namespace)

@@ -2,9 +2,12 @@ package commands
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -55,6 +58,68 @@ func TestClaimsGoWhenTheyTakeTooMuch(t *testing.T) {
 	keptAt(t, x.Snapshots, "ns-1", 1) // half of what makes a snapshot due is worth one when it goes
 	if got, want := x.stateOf("ns-1"), size.stateOf("ns-1"); string(got) != string(want) {
 		t.Error("what comes back is another state")
+	}
+}
+
+// However many small ones it takes to make room for a large one, they go at once.
+func TestManySmallGoForALargeOne(t *testing.T) {
+	t.Parallel()
+	log, c := eventstore.NewMemory(), newClaimsCache(100*boundarySize)
+	for i := range 100 {
+		c.get(fmt.Sprint("small-", i), log)
+	}
+	for i := range 3 {
+		large, _ := c.get(fmt.Sprint("large-", i), log)
+		gone := c.weigh(large, 89*boundarySize)
+		if c.Bytes() > 100*boundarySize {
+			t.Errorf("%d boundaries went for large-%d, and what is left takes %d of %d", len(gone), i, c.Bytes(), 100*boundarySize)
+		}
+		if _, held := c.Peek(fmt.Sprint("large-", i)); !held {
+			t.Errorf("large-%d made room for itself and is not held", i)
+		}
+	}
+}
+
+// What claims in memory are counted with is about what they take, whether a namespace has
+// one or many, and whatever callers choose to be remembered by.
+func TestClaimsTakeWhatTheyAreCountedWith(t *testing.T) {
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC() // what finalizers held
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	for name, test := range map[string]struct{ namespaces, claims, longer int }{
+		"one claim each":  {1000, 1, 0},
+		"ten claims each": {100, 10, 0},
+		"large":           {1, 2000, 0},
+		"long nonces":     {1, 2000, domain.MaxNonce - 22},
+	} {
+		before := heap()
+		c, log, now := newClaimsCache(math.MaxInt64), eventstore.NewMemory(), time.Now()
+		for n := range test.namespaces {
+			h, _ := c.get(fmt.Sprintf("namespace-%06d", n), log)
+			for i := range test.claims {
+				id := fmt.Sprintf("%04d%022d", n, i)
+				nonce := strings.Repeat("n", test.longer) + id[4:]
+				commit := domain.NewCommit(id, h.id, now, domain.Actor{Kind: domain.ActorClock}, domain.CommandRef{
+					Name: "claim.submit", Caller: "service_key:" + id, Key: "key-" + nonce, Answer: []byte(fmt.Sprintf("%0180d", i)),
+				}, &domain.Basis{Limits: domain.Limits{MaxPending: test.claims}}, []domain.Payload{domain.ClaimSubmitted{
+					ClaimID: "claim_" + id, ServiceID: fmt.Sprintf("%036d", n), Service: "openai", PublicKey: fmt.Sprintf("ed25519:%044d", i),
+					Nonce: nonce, Signer: h.id.Namespace, SignatureNonce: nonce, ExpiresAt: new(now.Add(time.Hour)),
+				}})
+				commit.Version = h.state.Version() + 1
+				if err := h.state.Apply(commit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.weigh(h, h.state.Size())
+		}
+		if counted, taken := c.Bytes(), heap()-before; float64(taken) > 1.3*float64(counted) || float64(taken) < 0.7*float64(counted) {
+			t.Errorf("%s: %d KiB are taken, and %d KiB counted", name, taken>>10, counted>>10)
+		}
+		runtime.KeepAlive(c)
 	}
 }
 

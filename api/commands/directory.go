@@ -2,8 +2,9 @@ package commands
 
 import (
 	"context"
-	"slices"
+	"maps"
 	"sync"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
@@ -215,14 +216,40 @@ func (d *Directory) Len() int {
 	return len(d.namespaces)
 }
 
-// SealKeys are the ids of the keys that the webhooks' secrets are sealed with.
-func (d *Directory) SealKeys() []string {
+// all are the namespaces' boundaries as they are now, so that looking at each of them keeps
+// nobody waiting.
+func (d *Directory) all() map[string]*boundary[*domain.Registry] {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var ids []string
-	for _, b := range d.namespaces {
-		b.view(func(r *domain.Registry) { ids = append(ids, r.SealKeys()...) })
+	return maps.Clone(d.namespaces)
+}
+
+// SealedWith counts the webhooks' secrets in force, of all namespaces, by the ids of the
+// keys that they are sealed with.
+func (d *Directory) SealedWith(now time.Time) map[string]int {
+	n := map[string]int{}
+	for _, b := range d.all() {
+		b.view(func(r *domain.Registry) {
+			for id, secrets := range r.SealedWith(now) {
+				n[id] += secrets
+			}
+		})
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
+	return n
+}
+
+// SealedOtherwise are the webhooks that have a secret in force that is sealed with another
+// key than the one with the id, by their namespaces.
+func (d *Directory) SealedOtherwise(keyID string, now time.Time) map[string][]domain.Webhook {
+	found := map[string][]domain.Webhook{}
+	for namespace, b := range d.all() {
+		b.view(func(r *domain.Registry) {
+			for _, w := range r.Webhooks() {
+				if len(w.SealedOtherwise(keyID, now)) > 0 {
+					found[namespace] = append(found[namespace], w)
+				}
+			}
+		})
+	}
+	return found
 }

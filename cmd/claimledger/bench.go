@@ -31,6 +31,7 @@ type benchCommands struct {
 	Ledger     benchLedger     `cmd:"" hidden:""`
 	Publisher  benchPublisher  `cmd:"" hidden:""`
 	Signatures benchSignatures `cmd:"" hidden:""`
+	Receiver   benchReceiver   `cmd:"" hidden:""`
 }
 
 // Help is shown below the commands.
@@ -61,7 +62,10 @@ counts their rows until the last one serves; its yardstick is a COPY of those ro
 tables like theirs. Both run in the process that makes the load; a round takes as long as it takes.
 submit-tail begins requests at a steady rate whatever became of those before, and counts from when
 each was due. submit-large holds one namespace with --claims claims against one with few, in the same
-ledger, and load-large a new process's first look at it with a snapshot against one without. Every
+ledger, and load-large a new process's first look at it with a snapshot against one without. Webhooks
+lead to a receiver in a process of its own: commit-to-webhook is from a commit's time to the first
+byte there, at 500 events a second, webhooks-noisy the same while a tenth of the receivers do as
+--noise says, and webhooks-throughput a backlog of deliveries against a bare client's posts. Every
 answer is checked, a wrong one ends the run; after each round that writes, the log is read to see that
 every acknowledged commit is there. Before the other side's turn, the read models catch up. On a file
 system in memory a sync costs nothing, and the figures mean nothing.`
@@ -83,6 +87,7 @@ type benchCommand struct {
 	Claims   int           `default:"100000" help:"Approved claims that verify is asked about, and claims of the namespace of submit-large and load-large." placeholder:"N"`
 	Events   int           `default:"20000" help:"Events in the log that rebuild builds the read models from, at least." placeholder:"N"`
 	Most     int           `name:"most-connections" default:"0" help:"For small machines: no workload gets more than these; 0: as its name says." placeholder:"N"`
+	Noise    string        `default:"hang" enum:"hang,delay,refuse,reset" help:"What a tenth of the endpoints of webhooks-noisy do: hang, delay answers by 5 s, refuse connections, reset them." placeholder:"BEHAVIOUR"`
 	Check    bool          `help:"Exit 1 where a wanted ratio is missed."`
 	Profile  string        `help:"Leave profiles of the ledger under each workload in this directory." placeholder:"DIR"`
 	benchSettings
@@ -97,6 +102,7 @@ func (benchCommand) Help() string {
 func (c *benchCommand) Run(w *world) error {
 	config := c.config(w)
 	config.Workloads, config.Rounds, config.Duration, config.Claims, config.Events, config.Most = c.Workload, c.Rounds, c.Duration, c.Claims, c.Events, c.Most
+	config.Noise = bench.Behaviour(c.Noise)
 	if err := config.Validate(); err != nil {
 		return usageError{err}
 	}
@@ -174,7 +180,7 @@ func printAs(out io.Writer, asJSON bool, what interface{ Print(io.Writer) error 
 func (c *benchSettings) config(w *world) bench.Config {
 	config := bench.Config{
 		Program: bench.Program{
-			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"},
+			Ledger: []string{"bench", "ledger"}, Publisher: []string{"bench", "publisher"}, Signatures: []string{"bench", "signatures"}, Receiver: []string{"bench", "receiver"},
 			URL: toldURL, OpenLog: joinLog, OpenDatabase: joinDatabase, Register: registerAll, Cold: coldStart, Rebuild: rebuildAll, Copy: copyAll,
 			Executor: func(ctx context.Context, log eventstore.Log) (*commands.Executor, error) {
 				return executor(ctx, log, slog.New(slog.DiscardHandler))
@@ -280,6 +286,10 @@ type benchPublisher struct {
 func (c *benchPublisher) Run(w *world) error {
 	return bench.Publish(w.ctx, c.Dir, os.Stdin, w.stdout, slog.New(slog.NewTextHandler(w.stderr, nil)))
 }
+
+type benchReceiver struct{}
+
+func (benchReceiver) Run(w *world) error { return bench.Receive(os.Stdin, w.stdout) }
 
 type benchSignatures struct{}
 

@@ -98,7 +98,7 @@ func TestBenchLedgerEndsWithItsBench(t *testing.T) {
 func TestBenchBadSettings(t *testing.T) {
 	for _, args := range [][]string{
 		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"}, {"--events", "0"}, {"--most-connections", "-1"},
-		{"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
+		{"--noise", "sleep"}, {"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
 	} {
 		if r := outcome(t, nil, append([]string{"bench"}, args...)...); r.code != exitUsage {
 			t.Errorf("bench %v ended with %d: %s", args, r.code, r.err)

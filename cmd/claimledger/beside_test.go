@@ -25,6 +25,7 @@ type beside struct {
 }
 
 func TestCommandsBesideALedger(t *testing.T) {
+	t.Parallel()
 	b := &beside{dir: pgtest.Dir(t), address: freeAddress(t)}
 	p := launch(t, beLedger, nil, "serve", "--data-dir", b.dir, "--listen", b.address, "--webhook-allow-private")
 	t.Run("while it starts", b.whileStarting)

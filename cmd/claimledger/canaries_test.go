@@ -49,16 +49,20 @@ func forms(secret string) [][]byte {
 	return list
 }
 
-// in names the canaries that a text has.
-func (c canaries) in(text []byte) (found []string) {
+// seeker gives what names the canaries that a text has.
+func (c canaries) seeker() func(text []byte) (found []string) {
+	all := map[string][][]byte{}
 	for name, secret := range c {
-		for _, form := range forms(secret) {
-			if bytes.Contains(text, form) && !slices.Contains(found, name) {
+		all[name] = forms(secret)
+	}
+	return func(text []byte) (found []string) {
+		for name, forms := range all {
+			if slices.ContainsFunc(forms, func(form []byte) bool { return bytes.Contains(text, form) }) {
 				found = append(found, name)
 			}
 		}
+		return found
 	}
-	return found
 }
 
 // addKey adds what a key file holds, as it stands there and as it is used.
@@ -80,13 +84,13 @@ func (c canaries) addKey(t *testing.T, path string) {
 // nothing would be.
 func (c canaries) inFiles(t *testing.T, dir, noSecret string, meant ...string) {
 	t.Helper()
-	found := map[string]bool{}
+	in, found := c.seeker(), map[string]bool{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() || slices.Contains(meant, entry.Name()) {
 			return err
 		}
 		text, err := os.ReadFile(path)
-		for _, name := range c.in(text) {
+		for _, name := range in(text) {
 			t.Errorf("%s is in %s", name, path)
 		}
 		if bytes.Contains(text, []byte(noSecret)) {
@@ -115,7 +119,7 @@ func (c canaries) inTables(t *testing.T, database, noSecret string) {
 		t.Fatal(err)
 	}
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	found := false
+	in, found := c.seeker(), false
 	for _, table := range tables {
 		rows, queryErr := conn.Query(ctx, "SELECT r::text FROM "+table+" r")
 		if queryErr != nil {
@@ -124,7 +128,7 @@ func (c canaries) inTables(t *testing.T, database, noSecret string) {
 		var row string
 		_, err = pgx.ForEachRow(rows, []any{&row}, func() error {
 			found = found || strings.Contains(row, noSecret)
-			for _, name := range c.in([]byte(row)) {
+			for _, name := range in([]byte(row)) {
 				t.Errorf("%s is in the table %s", name, table)
 			}
 			return nil
@@ -141,7 +145,7 @@ func (c canaries) inTables(t *testing.T, database, noSecret string) {
 // inOutput fails the test for each one that a process wrote.
 func (c canaries) inOutput(t testing.TB, p *process, meant ...string) {
 	t.Helper()
-	for _, name := range c.in([]byte(p.out.String() + p.log.String())) {
+	for _, name := range c.seeker()([]byte(p.out.String() + p.log.String())) {
 		if !slices.Contains(meant, name) {
 			t.Errorf("%s is in what %s wrote", name, p.name)
 		}
@@ -185,9 +189,9 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 // is meant for those that are shown.
 func (c canaries) inAnswers(t *testing.T, a *answers, shown ...string) {
 	t.Helper()
-	times := map[string][]string{}
+	in, times := c.seeker(), map[string][]string{}
 	for _, each := range a.all {
-		for _, name := range c.in([]byte(each.answer)) {
+		for _, name := range in([]byte(each.answer)) {
 			times[name] = append(times[name], each.request)
 		}
 	}

@@ -85,7 +85,11 @@ func TestKeyFilesMade(t *testing.T) {
 	if err != nil || string(again) != string(first) || len(first) != api.MinSessionKey {
 		t.Errorf("%x, then %x, %v", first, again, err)
 	}
-	if _, err := (keySettings{}).sealKey(place); err != nil {
+	path, err = keySettings{}.secretKeys(place)
+	if err == nil {
+		_, err = readRing(path)
+	}
+	if err != nil {
 		t.Error(err)
 	}
 	if _, err := (keySettings{}).headKey(place); err != nil {

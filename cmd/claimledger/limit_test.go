@@ -13,6 +13,7 @@ import (
 // A limit holds however many owners decide at once, and on whichever node: of a
 // thousand approvals ten are recorded.
 func TestLimitHoldsOnTwoNodes(t *testing.T) {
+	t.Parallel()
 	const claims, limit = 1008, 10 // sixteen workers' share is whole
 	e := newExternal(t)
 	e.setup()

@@ -134,6 +134,7 @@ func (c *client) headOf(position uint64) (r *response) {
 // The head of a ledger that runs is the log's, as anyone computes it, through kills and
 // stops.
 func TestLogHeadOfARunningLedger(t *testing.T) {
+	t.Parallel()
 	dir := pgtest.Dir(t)
 	flags := func(interval string) []string {
 		return []string{"--data-dir", dir, "--listen", freeAddress(t), "--head-interval", interval}
@@ -196,6 +197,7 @@ func TestLogHeadOfARunningLedger(t *testing.T) {
 // log and what was signed do not go together, nothing more is signed, and everybody who
 // looks hears of it.
 func TestLogHeadOfRolesApart(t *testing.T) {
+	t.Parallel()
 	e := newExternal(t)
 	e.setup()
 	projector := e.role(roleProjector, freeAddress(t))

@@ -24,6 +24,9 @@ const (
 	beUnsynced = "claimledger with a NATS server that does not sync"
 )
 
+// atOnce is how many tests run at a time: they wait for processes more than they compute.
+const atOnce = 3
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(beVariable) {
 	case beLedger:
@@ -36,6 +39,7 @@ func TestMain(m *testing.M) {
 	case beUnsynced:
 		unsyncedMain()
 	default:
+		pgtest.AtOnce(atOnce)
 		pgtest.Main(m)
 	}
 }

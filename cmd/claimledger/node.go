@@ -51,8 +51,12 @@ func (n *node) start(ctx context.Context) error {
 	}
 	n.startWatching(ctx, stream, pool)
 	var x *commands.Executor
+	var keys *secretKeys
 	if n.has(roleAPI) || n.has(roleRelay) { // the relay records that a receiver is gone
 		if x, err = n.startExecutor(ctx, stream); err != nil {
+			return err
+		}
+		if keys, err = n.startSecretKeys(ctx, x); err != nil {
 			return err
 		}
 	}
@@ -62,12 +66,12 @@ func (n *node) start(ctx context.Context) error {
 		}
 	}
 	if n.has(roleRelay) {
-		if err := n.startRelay(ctx, stream, pool, x); err != nil {
+		if err := n.startRelay(stream, pool, x, keys); err != nil {
 			return err
 		}
 	}
 	if n.has(roleAPI) {
-		if err := n.startAPI(ctx, stream, pool, x); err != nil {
+		if err := n.startAPI(ctx, stream, pool, x, keys); err != nil {
 			return err
 		}
 	}
@@ -267,30 +271,25 @@ func (n *node) afterSetup(ctx context.Context, what string, setup func(context.C
 	})
 }
 
-// sealKeyOf is the key of the webhooks' secrets. Another one than theirs is refused: it
-// could not sign for the webhooks there are, and what it seals would be lost when the
-// right one comes back.
-func (n *node) sealKeyOf(x *commands.Executor) (*domain.SealKey, error) {
-	key, err := n.sealKey(n.placeSettings)
+// startSecretKeys reads the keys of the webhooks' secrets and follows their file.
+func (n *node) startSecretKeys(ctx context.Context, x *commands.Executor) (*secretKeys, error) {
+	path, err := n.keySettings.secretKeys(n.placeSettings)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range x.Directory().SealKeys() {
-		if id != key.ID() {
-			return nil, fmt.Errorf("the secret key (id %s) is not the one that webhook secrets in the ledger are sealed with (id %s): "+
-				"put the original back, as --secret-key-file or secret.key in the data directory", key.ID(), id)
-		}
+	keys, err := newSecretKeys(path, func() map[string]int { return x.Directory().SealedWith(time.Now()) }, n.log)
+	if err != nil {
+		return nil, err
 	}
-	return key, nil
+	n.metrics.MustRegister(keys)
+	n.health.add("secret keys", false, keys.works)
+	n.work(ctx, "secret keys", func(ctx context.Context) error { keys.run(ctx); return nil })
+	return keys, nil
 }
 
-func (n *node) startRelay(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
-	key, err := n.sealKeyOf(x)
-	if err != nil {
-		return err
-	}
+func (n *node) startRelay(stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor, keys *secretKeys) error {
 	relay, err := webhookrelay.New(webhookrelay.Config{
-		Log: stream, Pool: pool, SealKey: key, Disabler: disabler{x}, Alone: n.DatabaseURL == "",
+		Log: stream, Pool: pool, Secrets: keys, Disabler: disabler{x}, Alone: n.DatabaseURL == "",
 		Retries: n.WebhookRetries, DisableAfter: n.WebhookDisableAfter, Keep: n.WebhookKeep, AllowPrivate: n.WebhookAllowPrivate, Version: version(), Logger: n.log,
 	})
 	if err != nil {
@@ -316,12 +315,8 @@ func (d disabler) DisableWebhook(ctx context.Context, namespace, serviceID, webh
 	return err
 }
 
-func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor) error {
+func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool, x *commands.Executor, keys *secretKeys) error {
 	sessionKey, err := n.sessionKey(n.placeSettings)
-	if err != nil {
-		return err
-	}
-	sealKey, err := n.sealKeyOf(x)
 	if err != nil {
 		return err
 	}
@@ -337,7 +332,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		return err
 	}
 	server, err := api.New(api.Config{
-		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: sealKey,
+		PublicURL: publicURL(n.PublicURL, n.Listen), SessionKey: sessionKey, SealKey: keys.sealing,
 		StaleAfter: n.StaleAfter, Targets: domain.TargetPolicy{AllowPrivate: n.WebhookAllowPrivate},
 		Rates:    api.RateLimits{Key: n.RateLimitKey, Address: n.RateLimitAddress, Proxies: n.TrustedProxies},
 		Commands: x, Reads: reader, Usage: stream.Usage(), Webhooks: deliveries, Deliveries: deliveries, Heads: stream.Heads(),

@@ -8,6 +8,7 @@ import (
 
 // What only reads makes no ledger where there is none, and says nothing of one.
 func TestReadingMakesNoLedger(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "nowhere")
 	out := filepath.Join(t.TempDir(), "ledger.ndjson")
 	if err := os.WriteFile(out, []byte("what was exported before\n"), 0o600); err != nil {

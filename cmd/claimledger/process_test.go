@@ -56,7 +56,8 @@ func launchUnder(t testing.TB, tracer []string, be string, env []string, args ..
 	p.cmd.Env = append([]string{
 		beVariable + "=" + be,
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
-		"GORACE=halt_on_error=1",
+		// Without the second that the race detector waits before a process ends.
+		"GORACE=halt_on_error=1 atexit_sleep_ms=0",
 	}, env...)
 	p.cmd.Dir = t.TempDir() // whatever is written without being told where shows up there
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
@@ -185,12 +186,19 @@ func must(t testing.TB, args ...string) string {
 	return r.out
 }
 
+// given are the addresses that freeAddress gave: another test may not listen yet, or not
+// at the moment.
+var given sync.Map
+
 // freeAddress finds a port that nothing listens on, outside the range from which
 // clients are given theirs: a ledger that is restarted wants it again.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", 20_000+rand.N(12_000))
+		if _, taken := given.LoadOrStore(address, true); taken {
+			continue
+		}
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 		if err == nil {
 			l.Close()

@@ -34,7 +34,7 @@ func newRebuilt(t *testing.T) *rebuilt {
 	b.awaitStatus("ready")
 	b.traffic = newTraffic(t, p.address, "--data-dir", b.dir)
 	for _, l := range b.traffic.loads {
-		l.pace = 20 * time.Millisecond // what is checked is what is right, and not how much
+		l.pace = 50 * time.Millisecond // what is checked is what is right, and not how much
 	}
 	b.checker = &checker{t: t, place: placeSettings{DataDir: b.dir}, database: b.database(), traffic: b.traffic}
 	return b

@@ -59,6 +59,7 @@ func (a *apart) shows(position uint64) {
 var roles = []string{roleAPI, roleProjector, roleRelay}
 
 func TestRolesInProcessesOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	e := newExternal(t)
 	e.setup()
 	if out := e.setup(); !strings.Contains(out, "streams are ready") {

@@ -24,19 +24,20 @@ const (
 
 // commands is the command line.
 type commandLine struct {
-	Serve     serveCommand     `cmd:"" help:"Run the ledger, or some of its roles."`
-	Setup     setupCommand     `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
-	Owner     ownerCommands    `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
-	Namespace namespaceCommand `cmd:"" help:"Deactivate and activate namespaces."`
-	Log       logCommands      `cmd:"" help:"Check the log itself, show who did what in it, or go on where it lost commits."`
-	Export    exportCommand    `cmd:"" help:"Write the log, or a part of it, to a file that can be verified anywhere. Example: claimledger export -o ledger.ndjson"`
-	Verify    verifyCommand    `cmd:"" help:"Check an export, or the log itself, without trusting the ledger. Example: claimledger verify ledger.ndjson"`
-	Rebuild   rebuildCommands  `cmd:"" help:"Build read models anew from the log while everything is served, and switch to them."`
-	Status    statusCommand    `cmd:"" help:"Show how a running ledger is."`
-	Webhooks  webhooksCommands `cmd:"" help:"For who receives webhooks: try a receiver out on this machine, and find out why a signature does not verify."`
-	Demo      demoCommand      `cmd:"" help:"Walk through a claim's life, with the real requests."`
-	Bench     benchCommands    `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
-	Version   versionCommand   `cmd:"" help:"Show the version."`
+	Serve     serveCommand      `cmd:"" help:"Run the ledger, or some of its roles."`
+	Setup     setupCommand      `cmd:"" help:"Create the ledger's streams on an external NATS cluster."`
+	Owner     ownerCommands     `cmd:"" help:"Create namespaces, add and remove their owners, and make links to sign in with."`
+	Namespace namespaceCommand  `cmd:"" help:"Deactivate and activate namespaces."`
+	Log       logCommands       `cmd:"" help:"Check the log itself, show who did what in it, or go on where it lost commits."`
+	Export    exportCommand     `cmd:"" help:"Write the log, or a part of it, to a file that can be verified anywhere. Example: claimledger export -o ledger.ndjson"`
+	Verify    verifyCommand     `cmd:"" help:"Check an export, or the log itself, without trusting the ledger. Example: claimledger verify ledger.ndjson"`
+	SecretKey secretKeyCommands `cmd:"" help:"Replace the key that webhook secrets are encrypted with at rest."`
+	Rebuild   rebuildCommands   `cmd:"" help:"Build read models anew from the log while everything is served, and switch to them."`
+	Status    statusCommand     `cmd:"" help:"Show how a running ledger is."`
+	Webhooks  webhooksCommands  `cmd:"" help:"For who receives webhooks: try a receiver out on this machine, and find out why a signature does not verify."`
+	Demo      demoCommand       `cmd:"" help:"Walk through a claim's life, with the real requests."`
+	Bench     benchCommands     `cmd:"" help:"Measure how fast the ledger is on this machine, beside what its parts can do."`
+	Version   versionCommand    `cmd:"" help:"Show the version."`
 }
 
 // world is what a command may touch besides its flags.

@@ -304,6 +304,7 @@ func (e *eavesdropper) learn(object map[string]any) {
 
 // The demo's output can be shown to anyone.
 func TestDemoShowsNoSecret(t *testing.T) {
+	t.Parallel()
 	dir, address := pgtest.Dir(t), freeAddress(t)
 	e := newEavesdropper(t, address)
 	serve(t, "--data-dir", dir, "--listen", address, "--public-url", e.url, "--webhook-allow-private")
@@ -321,6 +322,7 @@ func TestDemoShowsNoSecret(t *testing.T) {
 // Without a ledger, the demo runs its own and leaves nothing behind, not even when it is
 // told to stop before that has started.
 func TestDemoOfItsOwn(t *testing.T) {
+	t.Parallel()
 	temp := pgtest.Dir(t)
 	p := launch(t, beLedger, []string{"TMPDIR=" + temp}, "demo", "--listen", freeAddress(t))
 	if code := p.exit(patience); code != 0 {

@@ -120,7 +120,11 @@ func (c *serveCommand) validateKeys() error {
 		}
 	}
 	if (c.has(roleAPI) || c.has(roleRelay)) && (!c.embedded() || c.SecretKeyFile != "") {
-		if _, err := c.sealKey(c.placeSettings); err != nil {
+		path, err := c.keySettings.secretKeys(c.placeSettings)
+		if err != nil {
+			return err
+		}
+		if _, err := readRing(path); err != nil {
 			return err
 		}
 	}

@@ -106,7 +106,7 @@ func (n newSettings) limits() (*domain.Limits, error) {
 // keySettings are the secrets of an installation.
 type keySettings struct {
 	SessionKeyFile string `help:"Signs owners' sessions. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
-	SecretKeyFile  string `help:"Encrypts webhook secrets at rest. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
+	SecretKeyFile  string `help:"Encrypts webhook secrets at rest; claimledger secret-key replaces the key in it. Embedded, it is made in the data directory; else required." placeholder:"FILE"`
 	HeadKeyFile    string `help:"Signs heads of the log, which auditors compare with. Embedded, it is made in the data directory; else required for the role projector." placeholder:"FILE"`
 }
 
@@ -114,13 +114,15 @@ func (k keySettings) sessionKey(p placeSettings) ([]byte, error) {
 	return readKey("--session-key-file", k.SessionKeyFile, filepath.Join(p.DataDir, "session.key"), p.embedded(), api.MinSessionKey)
 }
 
-func (k keySettings) sealKey(p placeSettings) (*domain.SealKey, error) {
-	raw, err := readKey("--secret-key-file", k.SecretKeyFile, filepath.Join(p.DataDir, "secret.key"), p.embedded(), domain.SealKeySize)
-	if err != nil {
-		return nil, err
-	}
-	return domain.NewSealKey(raw)
+const secretKeyFlag = "--secret-key-file"
+
+// secretKeys finds the secret key file, which is made once where the ledger is embedded.
+func (k keySettings) secretKeys(p placeSettings) (path string, err error) {
+	return keyPath(secretKeyFlag, k.SecretKeyFile, p.secretKeyFile(), p.embedded(), domain.SealKeySize)
 }
+
+// secretKeyFile is where it is unless it is said otherwise.
+func (p placeSettings) secretKeyFile() string { return filepath.Join(p.DataDir, "secret.key") }
 
 func (k keySettings) headKey(p placeSettings) (*domain.HeadKey, error) {
 	raw, err := readKey("--head-key-file", k.HeadKeyFile, filepath.Join(p.DataDir, "head.key"), p.embedded(), domain.HeadKeySize)
@@ -133,31 +135,45 @@ func (k keySettings) headKey(p placeSettings) (*domain.HeadKey, error) {
 // readKey reads a key, 64 hex digits in a file that only its owner may read. Where the
 // ledger is embedded, it makes the file once.
 func readKey(flag, path, made string, embedded bool, size int) ([]byte, error) {
-	if path == "" && !embedded {
-		return nil, usageError{fmt.Errorf("%s is required with --nats-url: all nodes must share it. Make one with: openssl rand -hex %d", flag, size)}
-	}
-	if path == "" {
-		path = made
-		if err := makeKey(path, size); err != nil {
-			return nil, err
-		}
-	}
-	info, err := os.Stat(path)
+	path, err := keyPath(flag, path, made, embedded, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s: %s may be read by others than its owner; chmod 600 it", flag, path)
-	}
-	text, err := os.ReadFile(path)
+	text, _, err := readKeyFile(flag, path)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", flag, err)
+		return nil, err
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	key, err := hex.DecodeString(strings.TrimSpace(text))
 	if err != nil || len(key) != size {
 		return nil, fmt.Errorf("%s: %s must hold %d hex digits", flag, path, 2*size) // and not a word of what it holds
 	}
 	return key, nil
+}
+
+// keyPath is where a key is: where the flag says, or where the embedded ledger makes it.
+func keyPath(flag, path, made string, embedded bool, size int) (string, error) {
+	switch {
+	case path != "":
+		return path, nil
+	case !embedded:
+		return "", usageError{fmt.Errorf("%s is required with --nats-url: all nodes must share it. Make one with: openssl rand -hex %d", flag, size)}
+	}
+	return made, makeKey(made, size)
+}
+
+// readKeyFile reads a file that only its owner may read. The info is from before.
+func readKeyFile(flag, path string) (text string, info fs.FileInfo, err error) {
+	if info, err = os.Stat(path); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return "", nil, fmt.Errorf("%s: %s may be read by others than its owner; chmod 600 it", flag, path)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return string(raw), info, nil
 }
 
 // makeKey makes a key file where there is none, whole or not at all.

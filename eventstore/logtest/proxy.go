@@ -3,7 +3,6 @@ package logtest
 import (
 	"bytes"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -82,7 +81,9 @@ func (p *Proxy) LoseBatch(then func()) { p.set(losingBatch, then) }
 // before the client learns of it.
 func (p *Proxy) LoseBatchAnswer(then func()) { p.set(losingBatchAnswer, then) }
 
-// Hold keeps back what clients say until the proxy is told what to do with it.
+// Hold keeps back what clients say until the proxy is told what to do with it. A client does
+// not notice, however long that takes, but that its requests are not answered: what it says is
+// taken, and its pings are answered.
 func (p *Proxy) Hold() { p.set(holding, nil) }
 
 // Stall leaves all connections open and passes nothing on.
@@ -151,33 +152,89 @@ func (p *Proxy) accept() {
 		}
 		p.links[l] = true
 		p.mu.Unlock()
-		p.running.Go(func() { p.pump(l, l.client, l.server, p.request) })
-		p.running.Go(func() { p.pump(l, l.server, l.client, p.answer) })
+		said := make(chan []byte, maxSaid)
+		p.running.Go(func() { defer close(said); p.listen(l, said) })
+		p.running.Go(func() { p.pass(l, said) })
+		p.running.Go(func() { p.answers(l) })
 	}
 }
 
 // errCut ends a link on purpose.
 var errCut = errors.New("cut")
 
-// pump passes on what check lets through, until either side ends.
-func (p *Proxy) pump(l *link, from io.Reader, to io.Writer, check func(*link, []byte) ([]byte, error)) {
-	defer func() {
-		l.close()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.links, l)
-	}()
+func (p *Proxy) end(l *link) {
+	l.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
+}
+
+// maxSaid is how many pieces of what a client says are taken while it is held: more than any
+// test has it say.
+const maxSaid = 4096
+
+// listen takes what a client says, until either side ends.
+func (p *Proxy) listen(l *link, said chan<- []byte) {
+	defer p.end(l)
 	buffer := make([]byte, 64<<10)
 	for {
-		n, err := from.Read(buffer)
+		n, err := l.client.Read(buffer)
 		if err != nil {
 			return
 		}
-		chunk, err := check(l, buffer[:n])
+		said <- p.letPings(l, bytes.Clone(buffer[:n]))
+	}
+}
+
+// letPings passes a held client's pings on ahead of what else it says, so that the server
+// answers them, and gives the rest.
+func (p *Proxy) letPings(l *link, chunk []byte) (rest []byte) {
+	p.mu.Lock() // nothing else is said to the server until then
+	defer p.mu.Unlock()
+	if p.mode != holding {
+		return chunk
+	}
+	for line := range bytes.Lines(chunk) {
+		if !bytes.Equal(line, aPing) {
+			rest = append(rest, line...)
+		} else if _, err := l.server.Write(line); err != nil {
+			break // the link ends
+		}
+	}
+	return rest
+}
+
+// pass passes on what a client has said, as request has it, until either side ends.
+func (p *Proxy) pass(l *link, said <-chan []byte) {
+	defer p.end(l)
+	for chunk := range said {
+		chunk, err := p.request(l, chunk)
+		if err == nil {
+			_, err = l.server.Write(chunk)
+		}
+		if err != nil {
+			break
+		}
+	}
+	l.close()
+	for range said { // so that who listens ends
+	}
+}
+
+// answers passes on what the server says, as answer has it, until either side ends.
+func (p *Proxy) answers(l *link) {
+	defer p.end(l)
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := l.server.Read(buffer)
 		if err != nil {
 			return
 		}
-		if _, err := to.Write(chunk); err != nil {
+		chunk, err := p.answer(l, buffer[:n])
+		if err != nil {
+			return
+		}
+		if _, err := l.client.Write(chunk); err != nil {
 			return
 		}
 	}
@@ -185,6 +242,7 @@ func (p *Proxy) pump(l *link, from io.Reader, to io.Writer, check func(*link, []
 
 // What tells the parts of the protocol apart.
 var (
+	aPing       = []byte("PING\r\n")
 	anAppend    = []byte("HPUB ledger.")
 	batchEnd    = []byte("Nats-Batch-Commit")
 	batchAnswer = []byte(`"batch":`)

@@ -102,6 +102,9 @@ func (s *Sender) Send(ctx context.Context, r Request) Outcome {
 // where there was more. What is kept is redacted as a whole before it is cut.
 func readSome(body io.ReadCloser, redact func([]byte) []byte) ([]byte, error) {
 	defer body.Close()
+	if body == http.NoBody {
+		return nil, nil
+	}
 	read, err := io.ReadAll(io.LimitReader(body, maxRead))
 	read = redact(read)
 	return bytes.Clone(read[:min(len(read), maxKept)]), err

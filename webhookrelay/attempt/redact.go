@@ -21,6 +21,9 @@ const leastSecret = 6
 // the headers of a request that they refuse, and answers are kept and shown to whoever may
 // read deliveries, while secrets are shown once.
 func (r Request) redact(answer []byte) []byte {
+	if len(answer) < leastSecret {
+		return answer // as most are: what is looked for costs more than all else to prepare
+	}
 	var secrets []string
 	for _, text := range append(slices.Clone(r.Secrets), r.AuthValue) {
 		secrets = append(secrets, text)

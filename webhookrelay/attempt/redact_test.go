@@ -49,3 +49,13 @@ func TestEchoedSecrets(t *testing.T) {
 		}
 	}
 }
+
+// The shortest secret that is looked for, in the shortest answer that can hold it.
+func TestShortEchoedSecret(t *testing.T) {
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "canary") })
+	request := delivery(server.URL)
+	request.AuthHeader, request.AuthValue = "Authorization", "canary"
+	if o := sender(nil).Send(t.Context(), request); string(o.Response) != "[redacted]" {
+		t.Errorf("kept was %q", o.Response)
+	}
+}

@@ -38,15 +38,16 @@ type Config struct {
 	Most       int           // connections, whatever a workload wants; 0: as it wants
 	Roles      []string      // of the ledger
 	ServeFlags []string      // more of the ledger's
+	Noise      Behaviour     // of the noisy ones in webhooks-noisy
 	Profile    string        // the directory for the ledger's profiles; empty: none
 }
 
 // Program is what the bench needs of the program that it is part of: other commands of
 // it, each to run as a process of its own, and ways to the log of a ledger that runs.
 type Program struct {
-	// Ledger, Publisher and Signatures are command lines without the program's name.
-	// What they start serves until its standard input ends.
-	Ledger, Publisher, Signatures []string
+	// Ledger, Publisher, Signatures and Receiver are command lines without the program's
+	// name. What they start serves until its standard input ends.
+	Ledger, Publisher, Signatures, Receiver []string
 
 	// URL is where the ledger on a data directory serves; empty while it does not.
 	URL func(dataDir string) string

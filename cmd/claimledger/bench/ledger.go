@@ -32,7 +32,7 @@ type ledger struct {
 func startLedger(ctx context.Context, c Config) (_ *ledger, err error) {
 	l := &ledger{dir: filepath.Join(c.Dir, "ledger")}
 	args := append(c.Program.Ledger, "--data-dir", l.dir, "--listen", "127.0.0.1:0", "--log-level", "warn",
-		"--roles", strings.Join(c.Roles, ","))
+		"--roles", strings.Join(c.Roles, ","), "--webhook-allow-private", "--max-webhooks", strconv.Itoa(hookedEndpoints))
 	if l.process, err = startProcess("ledger", filepath.Join(c.Dir, "ledger.log"), append(args, c.ServeFlags...)); err != nil {
 		return nil, err
 	}
@@ -121,6 +121,7 @@ const (
 	heapMetric       = "go_memstats_heap_inuse_bytes"
 	appliedMetrics   = "claimledger_projector_applied_commits_total{"
 	assignerLag      = "claimledger_webhook_assigner_lag_commits"
+	inFlightMetric   = "claimledger_webhook_attempts_in_flight"
 	metricsPath      = "/metrics"
 	metricsSeparator = ' '
 )

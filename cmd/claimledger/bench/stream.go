@@ -35,8 +35,6 @@ type streaming struct {
 	*bench
 	clients, watched int
 	tenant           *tenant
-
-	lastTold, lastAnswered *Outcome // of a load of which the other side was asked; nil: none
 }
 
 // streamWorkload has both sides under one load: how soon a client knows of a revocation,
@@ -56,31 +54,9 @@ func streamWorkload(name string, clients int, wanted float64) workload {
 			if _, _, err := s.measure(ctx, min(warmUp, b.Duration)); err != nil {
 				return nil, err
 			}
-			return &pair{ledger: s.told, yardstick: s.answered, rate: streamChanges}, nil
+			return together(s.measure, streamChanges), nil
 		},
 	}
-}
-
-// told and answered are of one and the same load, which whichever is asked first makes: what
-// else the machine does is then the same for both.
-func (s *streaming) told(ctx context.Context, d time.Duration) (o Outcome, err error) {
-	if last := s.lastTold; last != nil {
-		s.lastTold = nil
-		return *last, nil
-	}
-	o, answered, err := s.measure(ctx, d)
-	s.lastAnswered = &answered
-	return o, err
-}
-
-func (s *streaming) answered(ctx context.Context, d time.Duration) (o Outcome, err error) {
-	if last := s.lastAnswered; last != nil {
-		s.lastAnswered = nil
-		return *last, nil
-	}
-	told, o, err := s.measure(ctx, d)
-	s.lastTold = &told
-	return o, err
 }
 
 // measure revokes claims at a steady rate while the clients listen.

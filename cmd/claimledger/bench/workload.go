@@ -33,6 +33,10 @@ var workloads = []workload{
 	largeWorkload("submit-large", 64, 0.9),
 	coldWorkload("load-large", 0.5),
 	rebuildWorkload("rebuild", 0.4),
+	webhookWorkload("commit-to-webhook", median, firstHooked),
+	webhookWorkload("commit-to-webhook-tail", p99, firstHooked+hookedEndpoints),
+	noisyWorkload("webhooks-noisy", firstHooked+2*hookedEndpoints, 1.2),
+	burstWorkload("webhooks-throughput", firstHooked+3*hookedEndpoints, 0.5),
 }
 
 // Names are the names of all workloads.
@@ -69,6 +73,33 @@ func (p *pair) end() error {
 // measure runs one side for a time. What it prepares before and checks after is not in
 // the outcome.
 type measure func(ctx context.Context, d time.Duration) (Outcome, error)
+
+// together is a pair whose sides are of one and the same load at a rate, which whichever
+// is asked first makes: what else the machine does is then the same for both.
+func together(load func(context.Context, time.Duration) (ledger, yardstick Outcome, err error), rate float64) *pair {
+	var ledgers, yardsticks *Outcome // of a load of which the other side was asked; nil: none
+	return &pair{
+		ledger: func(ctx context.Context, d time.Duration) (Outcome, error) {
+			if last := ledgers; last != nil {
+				ledgers = nil
+				return *last, nil
+			}
+			ledger, yardstick, err := load(ctx, d)
+			yardsticks = &yardstick
+			return ledger, err
+		},
+		yardstick: func(ctx context.Context, d time.Duration) (Outcome, error) {
+			if last := yardsticks; last != nil {
+				yardsticks = nil
+				return *last, nil
+			}
+			ledger, yardstick, err := load(ctx, d)
+			ledgers = &ledger
+			return yardstick, err
+		},
+		rate: rate,
+	}
+}
 
 // unit is what a workload's figure is.
 type unit string

@@ -140,7 +140,7 @@ func (d *derived) begin(i int) {
 		p.projectors[m.Name] = projections.NewProjector(p.log, p.pool, m, discard)
 	}
 	relay, err := webhookrelay.New(webhookrelay.Config{
-		Log: p.log, Pool: p.pool, SealKey: d.seal, Disabler: d, AllowPrivate: true, Version: "sim", Logger: discard,
+		Log: p.log, Pool: p.pool, Secrets: d.seal, Disabler: d, AllowPrivate: true, Version: "sim", Logger: discard,
 		Retries: []time.Duration{time.Minute, time.Hour},
 		Client:  &http.Client{Transport: &carrier{d, p}},
 		Clock:   func() time.Time { return d.now }, Rand: func() float64 { return 0.5 },

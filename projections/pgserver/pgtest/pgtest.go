@@ -4,10 +4,12 @@ package pgtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -66,6 +68,20 @@ func Main(m *testing.M) {
 		shared.scratch.remove()
 	}
 	os.Exit(code)
+}
+
+// AtOnce has so many of a package's tests that are parallel run at a time, for TestMain. Who
+// says so himself, with -parallel, has it his way.
+func AtOnce(n int) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return
+	}
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err) // a flag of package testing that is gone
+	}
 }
 
 // Server is a server of the test's own, for tests that kill or restart it. It
