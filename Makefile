@@ -37,6 +37,12 @@ CACHE_CLIENTS  ?= 20
 # How often `make crash` has each crash come.
 ROUNDS ?= 10
 
+# What `make chaos` puts through how much, and what a webhook misses there.
+EVENTS   ?= 50000
+WEBHOOKS ?= 100
+KILLS    ?= 50
+MISSED   ?= 5000
+
 # Pinned here rather than in go.mod, which stays the list of what claimledger is
 # made of.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -48,7 +54,7 @@ SETTINGS = CLAIMLEDGER_LISTEN='$(LISTEN)' CLAIMLEDGER_DATA_DIR='$(DATA_DIR)'
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop logs demo build test sim caches crash fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
+.PHONY: help run stop logs demo build test sim caches crash chaos fsync-proof fuzz bench profile check fmt clean require-go require-postgresql
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -104,6 +110,12 @@ crash: require-go ## kill, cut off and damage real servers under load, ROUNDS ti
 	@sh deploy/install-postgresql.sh
 	CLAIMLEDGER_CRASH_ROUNDS='$(ROUNDS)' go test -count=1 -timeout 0 -parallel 3 -v ./cmd/claimledger \
 		-run '^Test(CrashOf.*|NATSAway|PostgreSQLAway|FullDisk|DamageAfterACrash)$$'
+
+chaos: require-go ## kill relays, PostgreSQL and NATS while endpoints fail, and count what webhooks get (EVENTS=, WEBHOOKS=, KILLS=, MISSED=)
+	@sh deploy/install-postgresql.sh
+	CLAIMLEDGER_CHAOS_EVENTS='$(EVENTS)' CLAIMLEDGER_CHAOS_WEBHOOKS='$(WEBHOOKS)' CLAIMLEDGER_CHAOS_KILLS='$(KILLS)' \
+		CLAIMLEDGER_CHAOS_MISSED='$(MISSED)' go test -count=1 -timeout 0 -parallel 1 -v ./cmd/claimledger \
+		-run '^Test(WebhookChaos|DownForTheWholeRetryWindow)$$'
 
 fsync-proof: require-go ## show with strace that what is answered is on disk before
 	@command -v strace >/dev/null 2>&1 || { \

@@ -138,6 +138,7 @@ func TestInactive(t *testing.T) {
 		t.Errorf("%d attempts before what was dead is queued again", n)
 	}
 	w.upkeep(r)
+	w.clock.advance(time.Second)
 	w.deliverAll(r)
 	var sequences []int64
 	for _, g := range rc.all()[1:] {

@@ -161,6 +161,7 @@ func TestGone(t *testing.T) {
 	w.setActive("hook", "svc", true)
 	w.assign(r)
 	w.upkeep(r)
+	w.clock.advance(time.Second)
 	w.deliverAll(r)
 	for _, s := range w.states("hook") {
 		if s != webhookrelay.StateDelivered {

@@ -23,6 +23,10 @@ const (
 
 	// pollInterval bounds how late a retry begins, and a delivery whose signal was lost.
 	pollInterval = time.Second
+	// busyInterval is how soon it is looked for more where there was something within the
+	// last pollInterval: what a webhook catches up with is due little by little, and comes
+	// so.
+	busyInterval = 100 * time.Millisecond
 	// exchangePatience bounds one conversation with the database.
 	exchangePatience = 10 * time.Second
 	// drainPatience is how long attempts in flight may go on when the process stops,
@@ -72,7 +76,7 @@ type deliverer struct {
 	finishedAgain func()
 	signal        signal // there may be something to do
 
-	owner    string          // this process, in lease tokens
+	presence *presence       // this process, in lease tokens
 	leases   int             // rounds of leasing so far
 	cursor   string          // the webhook where the last round of leasing ran out of slots
 	unopened map[string]bool // webhooks whose secret cannot be opened
@@ -84,11 +88,11 @@ type deliverer struct {
 	err      error // of the last exchange
 }
 
-func newDeliverer(c Config, owner string, m *Metrics) *deliverer {
+func newDeliverer(c Config, p *presence, m *Metrics) *deliverer {
 	return &deliverer{
 		pool: c.Pool, sender: c.Sender, seal: c.Secrets, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m,
-		signal: newSignal(), owner: owner, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
+		signal: newSignal(), presence: p, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
 	}
 }
 
@@ -96,8 +100,9 @@ func newDeliverer(c Config, owner string, m *Metrics) *deliverer {
 func (d *deliverer) run(ctx context.Context) {
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	poll := time.NewTicker(pollInterval)
+	poll := time.NewTimer(pollInterval)
 	defer poll.Stop()
+	var busy time.Time // the last time that there was something
 	pause := retryLeast
 	for {
 		select {
@@ -107,20 +112,29 @@ func (d *deliverer) run(ctx context.Context) {
 		case <-d.signal:
 		case <-poll.C:
 		}
-		if err := d.round(context.WithoutCancel(ctx), sending, true); err != nil {
+		leased, err := d.round(context.WithoutCancel(ctx), sending, true)
+		if err != nil {
 			sleep(ctx, pause)
 			pause = min(2*pause, retryMost)
 			d.signal.raise()
 			continue
 		}
 		pause = retryLeast
+		if leased > 0 {
+			busy = time.Now()
+		}
+		if time.Since(busy) < pollInterval {
+			poll.Reset(busyInterval)
+		} else {
+			poll.Reset(pollInterval)
+		}
 	}
 }
 
 // round is one exchange with the database, and the attempts that it allowed. In run it
 // is not cut short when the process stops: leases that nobody knows of would keep their
 // deliveries waiting.
-func (d *deliverer) round(ctx, sending context.Context, leasing bool) error {
+func (d *deliverer) round(ctx, sending context.Context, leasing bool) (begun int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangePatience)
 	defer cancel()
 	leased, err := d.exchange(ctx, leasing)
@@ -128,7 +142,7 @@ func (d *deliverer) round(ctx, sending context.Context, leasing bool) error {
 	for _, l := range leased {
 		go d.attempt(sending, l)
 	}
-	return err
+	return len(leased), err
 }
 
 func (d *deliverer) note(err error) {
@@ -154,7 +168,7 @@ func (d *deliverer) drain(stopSending func()) {
 			return
 		case <-d.signal:
 		}
-		if err := d.round(ctx, ctx, false); err != nil {
+		if _, err := d.round(ctx, ctx, false); err != nil {
 			sleep(ctx, retryLeast)
 			d.signal.raise()
 		}

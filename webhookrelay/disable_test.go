@@ -81,6 +81,7 @@ func TestDisabledForFailing(t *testing.T) {
 	w.setActive("hook", "svc", true)
 	w.assign(r)
 	w.upkeep(r)
+	w.clock.advance(time.Second)
 	w.deliverAll(r)
 	came := map[string]bool{}
 	for _, g := range rc.all()[before:] {

@@ -13,8 +13,9 @@
 //
 // The deliverer, in every process, leases rows that are due, attempts them, and writes
 // what came of it before the delivery, or the next one of the same claim, is attempted
-// again. If a process dies after sending and before writing, the lease runs out and
-// the event is sent again with the same id: receivers tell repeats apart by it.
+// again. If a process dies after sending and before writing, the others see it go, or
+// the lease runs out, and the event is sent again with the same id: receivers tell
+// repeats apart by it.
 //
 // # What must be kept
 //

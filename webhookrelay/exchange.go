@@ -136,7 +136,7 @@ func (d *deliverer) lease(ctx context.Context, tx pgx.Tx, free slots) ([]*delive
 		return nil, nil
 	}
 	d.leases++
-	token := fmt.Sprintf("%s/%d", d.owner, d.leases)
+	token := fmt.Sprintf("%s/%d", d.presence.holder(), d.leases)
 	until := now.Add(attemptTimeout + leaseMargin)
 	result, err := tx.Query(ctx, leaseSQL, ids, rows, retriesOnly, now, token, until)
 	if err != nil {

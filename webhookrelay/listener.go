@@ -15,9 +15,11 @@ const (
 	channelTasks      = "webhookrelay_tasks"
 )
 
-// listener wakes this process for what another one assigned.
+// listener wakes this process for what another one assigned. Its connection is also what the
+// other relays see of this one.
 type listener struct {
 	pool       *pgxpool.Pool
+	presence   *presence
 	logger     *slog.Logger
 	deliveries func()
 	tasks      func()
@@ -36,7 +38,7 @@ func (l *listener) run(ctx context.Context) {
 		}
 		l.logger.Debug("listening for webhook deliveries ended", "err", err)
 		sleep(ctx, pause)
-		pause = min(2*pause, retryMost)
+		pause = min(2*pause, returnMost)
 	}
 }
 
@@ -47,10 +49,15 @@ func (l *listener) listen(ctx context.Context) error {
 	}
 	conn := pooled.Hijack() // it listens for as long as the process lives
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+		// When the process stops, this comes after all attempts have ended.
+		ctx, cancel := context.WithTimeout(context.Background(), closePatience/4)
 		defer cancel()
 		conn.Close(ctx)
 	}()
+	defer l.presence.leave()
+	if err := l.presence.arrive(ctx, conn); err != nil {
+		return err
+	}
 	for _, channel := range []string{channelDeliveries, channelTasks} {
 		if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 			return err

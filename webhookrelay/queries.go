@@ -76,6 +76,12 @@ var (
 	cancelSQL string
 	//go:embed queries/pending_left.sql
 	pendingLeftSQL string
+	//go:embed queries/arrive.sql
+	arriveSQL string
+	//go:embed queries/absent.sql
+	absentSQL string
+	//go:embed queries/free_absent.sql
+	freeAbsentSQL string
 	//go:embed queries/end_task.sql
 	endTaskSQL string
 	//go:embed queries/list_gone.sql

@@ -116,10 +116,11 @@ func New(c Config) (*Relay, error) {
 	}
 
 	m := newMetrics()
-	d := newDeliverer(c, rand.Text(), m)
+	p := &presence{owner: rand.Text()}
+	d := newDeliverer(c, p, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
-		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(),
+		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
 	}
 	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
 	a := &assigner{
@@ -128,7 +129,7 @@ func New(c Config) (*Relay, error) {
 	}
 	return &Relay{
 		assigner: a, deliverer: d, upkeep: u,
-		listener: &listener{pool: c.Pool, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
+		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
 		alone:    c.Alone,
@@ -145,9 +146,15 @@ func (r *Relay) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { r.assigner.run(ctx) })
 	parts.Go(func() { r.upkeep.run(ctx) })
-	parts.Go(func() { r.listener.run(ctx) })
 	parts.Go(func() { r.sampler.run(ctx) })
-	parts.Go(func() { r.deliverer.run(ctx) })
+	// The others see this one for as long as it has attempts in flight.
+	listening, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	parts.Go(func() { r.listener.run(listening) })
+	parts.Go(func() {
+		defer leave()
+		r.deliverer.run(ctx)
+	})
 	parts.Wait()
 	return ctx.Err()
 }

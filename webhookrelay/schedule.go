@@ -12,7 +12,7 @@ const (
 	attemptTimeout = 10 * time.Second
 	// leaseMargin is what is left of a lease after the longest attempt: for writing the
 	// outcome, and for clocks that differ between processes. What a killed process had
-	// in flight waits for attemptTimeout and leaseMargin.
+	// in flight waits for attemptTimeout and leaseMargin, unless the others saw it go.
 	leaseMargin = 20 * time.Second
 
 	// maxPerEndpoint is how many attempts are in flight for one webhook at a time, over

@@ -19,6 +19,11 @@ const (
 	// outcomes for the webhook wait as long.
 	taskRows = 1000
 
+	// catchUpGap is how far apart the deliveries are due that a webhook missed: a hundred a
+	// second, so that a receiver that was down is not brought down again by what waited
+	// for it. How many are attempted at a time, maxPerEndpoint bounds as always.
+	catchUpGap = 10 * time.Millisecond
+
 	upkeepInterval = 5 * time.Second
 )
 
@@ -34,15 +39,24 @@ type upkeep struct {
 	logger       *slog.Logger
 	requeued     func() // there may be deliveries due
 	wake         signal
+	presence     *presence
+	absent       absences
 }
 
 func (u *upkeep) run(ctx context.Context) {
 	tick := time.NewTicker(upkeepInterval)
 	defer tick.Stop()
+	look := time.NewTicker(presenceInterval)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C:
+			if err := u.freeAbsent(ctx); err != nil && ctx.Err() == nil {
+				u.logger.Debug("whether other relays are there could not be seen", "err", err)
+			}
+			continue
 		case <-u.wake:
 		case <-tick.C:
 		}
@@ -99,10 +113,15 @@ func (u *upkeep) inTx(ctx context.Context, webhookID string, piece func(context.
 	return more, err
 }
 
+// requeuePiece does nothing where another process has ended the task, or the assigner is
+// changing it.
 func (u *upkeep) requeuePiece(ctx context.Context, tx pgx.Tx, webhookID string) (more bool, err error) {
-	now := u.clock()
-	queued, err := tx.Exec(ctx, requeueSQL, webhookID, now, taskRows)
-	if err != nil || queued.RowsAffected() > 0 {
+	var last bool
+	err = tx.QueryRow(ctx, requeueSQL, webhookID, u.clock(), taskRows, catchUpGap).Scan(&last)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil || !last {
 		return err == nil, err
 	}
 	if _, err := tx.Exec(ctx, resetEndpointSQL, webhookID); err != nil {

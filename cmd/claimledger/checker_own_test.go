@@ -125,7 +125,7 @@ func TestCheckerComparesWithTheLog(t *testing.T) {
 		"wrong sequences": {[]*hook{hookOf(0, 1), hookOf(1, 3)}, false},
 		"one twice":       {[]*hook{hookOf(0, 1), hookOf(0, 1), hookOf(1, 2)}, false},
 	} {
-		if wrong := m.log.misdelivered("acme", test.came); (len(wrong) == 0) != test.right {
+		if wrong := misdelivered(m.log.events["acme"], test.came); (len(wrong) == 0) != test.right {
 			t.Errorf("%s: %v", name, wrong)
 		}
 	}

@@ -225,16 +225,16 @@ func (c *checker) webhooks(l *ledgerLog, load *load) {
 	receiver := c.traffic.receiver(load)
 	receiver.awaitEvents(patience, len(l.events[load.tenant.namespace]))
 	receiver.check()
-	for _, err := range l.misdelivered(load.tenant.namespace, receiver.inOrder()) {
+	for _, err := range misdelivered(l.events[load.tenant.namespace], receiver.inOrder()) {
 		c.t.Errorf("%s: %v", load.tenant.namespace, err)
 	}
 }
 
-// misdelivered tells which events came with another sequence than they have in the log,
-// or before an event of the same claim that is before them, or not at all.
-func (l *ledgerLog) misdelivered(namespace string, came []*hook) (wrong []error) {
+// misdelivered tells which of a webhook's events came with another sequence than they have
+// in the log, or before an event of the same claim that is before them, or not at all.
+func misdelivered(events []domain.Event, came []*hook) (wrong []error) {
 	place, due := map[string]int{}, map[string][]string{}
-	for i, e := range l.events[namespace] {
+	for i, e := range events {
 		place[e.ID] = i + 1
 		due[domain.ClaimOf(e.Payload)] = append(due[domain.ClaimOf(e.Payload)], e.ID)
 	}

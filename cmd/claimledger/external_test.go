@@ -26,6 +26,7 @@ type external struct {
 	database *pgserver.Server
 	dir      string
 	secrets  map[string]string // users' passwords and the keys' contents
+	retries  string            // of webhook deliveries
 }
 
 // natsNode is a NATS server. Its process is another after each start.
@@ -51,7 +52,7 @@ func newCluster(t testing.TB) *external {
 }
 
 func newExternalOn(t testing.TB, nodes ...*natsNode) *external {
-	e := &external{t: t, nodes: nodes, dir: t.TempDir(), secrets: map[string]string{}}
+	e := &external{t: t, nodes: nodes, dir: t.TempDir(), secrets: map[string]string{}, retries: "1s,1s,1s,1s"}
 	for _, user := range []string{"ROUTE", "SYS", "ADMIN", "CLAIMLEDGER"} {
 		e.secrets[user] = "s" + hexText(24)
 		e.env = append(e.env, "NATS_"+user+"_PASSWORD="+e.secrets[user])
@@ -204,7 +205,7 @@ func (e *external) common(address string) []string {
 	return append(e.place(), "--listen", address,
 		"--session-key-file", filepath.Join(e.dir, "session.key"), "--secret-key-file", filepath.Join(e.dir, "secret.key"),
 		"--head-key-file", filepath.Join(e.dir, "head.key"), "--head-interval", "200ms",
-		"--webhook-allow-private", "--webhook-retries", "1s,1s,1s,1s", "--stale-after", "5s")
+		"--webhook-allow-private", "--webhook-retries", e.retries, "--stale-after", "5s")
 }
 
 // role starts a process with one role.

@@ -46,13 +46,23 @@ type hook struct {
 }
 
 func newHooks(t testing.TB) *hooks {
+	h := makeHooks(t)
+	h.serve(h)
+	return h
+}
+
+// makeHooks makes one that listens nowhere yet.
+func makeHooks(t testing.TB) *hooks {
 	var raw [32]byte
 	rand.Read(raw[:])
-	h := &hooks{t: t, secret: domain.FormatWebhookSecret(raw), received: map[string]*hook{}}
-	server := httptest.NewServer(h)
-	t.Cleanup(server.Close)
+	return &hooks{t: t, secret: domain.FormatWebhookSecret(raw), received: map[string]*hook{}}
+}
+
+// serve makes a handler, which the endpoint is or is behind, answer requests.
+func (h *hooks) serve(handler http.Handler) {
+	server := httptest.NewServer(handler)
+	h.t.Cleanup(server.Close)
 	h.url = server.URL + "/hook"
-	return h
 }
 
 func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -61,16 +71,32 @@ func (h *hooks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	h.accept(r.Header, body)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// accept keeps what came.
+func (h *hooks) accept(header http.Header, body []byte) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.take(r.Header, body); err != nil && h.wrong == nil {
+	if err := h.take(header, body); err != nil && h.wrong == nil {
 		h.wrong = err
 	}
 	if h.moved != nil {
 		close(h.moved)
 		h.moved = nil
 	}
-	w.WriteHeader(http.StatusNoContent)
+}
+
+// doubt does not keep what came, which has to be signed all the same.
+func (h *hooks) doubt(header http.Header, body []byte) {
+	got := &hook{}
+	err := json.Unmarshal(body, got)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err = errors.Join(err, h.verify(header, body, got)); err != nil && h.wrong == nil {
+		h.wrong = err
+	}
 }
 
 func (h *hooks) take(header http.Header, body []byte) error {
@@ -87,6 +113,11 @@ func (h *hooks) take(header http.Header, body []byte) error {
 		h.order = append(h.order, got)
 	}
 	h.received[got.ID] = got
+	return h.verify(header, body, got)
+}
+
+// verify makes sure that a request is what it says, and signed. The caller holds mu.
+func (h *hooks) verify(header http.Header, body []byte, got *hook) error {
 	if header.Get("Webhook-Id") != got.ID || header.Get("X-Sigilum-Event") != got.Event {
 		return fmt.Errorf("event %s has the headers %v", got.ID, header)
 	}

@@ -1,0 +1,3 @@
+-- Held until the session ends. Shared: a session of before that the server still takes for
+-- alive is not waited for.
+SELECT pg_advisory_lock_shared(hashtextextended('claimledger webhook relay ' || $1, 0))
