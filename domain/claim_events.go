@@ -78,11 +78,11 @@ func (ClaimRevoked) SchemaVersion() int   { return 1 }
 func (ClaimExpired) SchemaVersion() int   { return 1 }
 
 func init() {
-	decoder[ClaimSubmitted](1)
-	decoder[ClaimApproved](1)
-	decoder[ClaimRejected](1)
-	decoder[ClaimRevoked](1)
-	decoder[ClaimExpired](1)
+	scannedDecoder(1, scanSubmitted)
+	scannedDecoder(1, scanApproved)
+	scannedDecoder(1, scanRejected)
+	scannedDecoder(1, scanRevoked)
+	scannedDecoder(1, scanExpired)
 }
 
 // ClaimOf is the id of the claim that an event is about, empty for the events of

@@ -1,7 +1,6 @@
 package domain
 
 import (
-	"container/heap"
 	"fmt"
 	"slices"
 	"time"
@@ -47,18 +46,10 @@ type Claims struct {
 	version   uint64
 	time      time.Time // of the last commit
 
-	claims    map[string]*claim
-	all       []*claim    // in the order in which they were submitted
-	standings []*standing // theirs, in the same order
-	latest    map[pair]*claim
-	services  map[string][]string // key → services that it has a claim on, by first claim
-
-	pending         int
-	approved        int
-	approvedAgents  map[string]int // key → approved claims
-	approvedService map[string]int // service → approved claims
-	due             dueHeap
-	waits           uint64 // how many waits were ever put into due
+	claims  claimStore
+	pending int
+	// Approved claims of each agent and of each service.
+	approvedAgents, approvedServices tally
 
 	nonces          window // service and nonce of submits
 	signatureNonces window // signer and nonce of signatures
@@ -67,52 +58,10 @@ type Claims struct {
 	ahead []step // of the commits that may come to nothing, oldest first
 }
 
-// pair is what at most one active claim exists for.
-type pair struct{ service, key string }
-
-type claim struct {
-	id     string
-	pair   pair
-	slug   string
-	number int // of claims before it
-
-	*standing
-	wait uint64 // for the end of its state; 0: it does not end by itself
-}
-
-// standing is what changes of a claim. It is replaced and never changed itself, so that a
-// snapshot can be written while the claim goes on.
-type standing struct {
-	status     Status
-	until      *time.Time // when the state ends by itself; pending and approved only
-	approvedAt time.Time
-	version    uint64 // of the commit that changed it last
-}
-
-func (c *standing) active() bool { return c.status == StatusPending || c.status == StatusApproved }
-
-func (c *standing) overdue(now time.Time) bool {
-	return c.active() && c.until != nil && !now.Before(*c.until)
-}
-
-// statusAt is the state as every decision must see it: past its time, an active
-// claim is expired whether or not that has been recorded.
-func (c *standing) statusAt(now time.Time) Status {
-	if c.overdue(now) {
-		return StatusExpired
-	}
-	return c.status
-}
-
 // NewClaims is the state of a claims boundary with no commits.
 func NewClaims(namespace string) *Claims {
 	return &Claims{
 		namespace:       namespace,
-		claims:          map[string]*claim{},
-		latest:          map[pair]*claim{},
-		services:        map[string][]string{},
-		approvedAgents:  map[string]int{},
-		approvedService: map[string]int{},
 		nonces:          newWindow(ReplayWindow),
 		signatureNonces: newWindow(SignatureWindow),
 		answers:         newAnswers(),
@@ -123,21 +72,12 @@ func NewClaims(namespace string) *Claims {
 func (s *Claims) Version() uint64 { return s.version }
 
 // Len is how many claims there are in it, of all that were ever submitted.
-func (s *Claims) Len() int { return len(s.all) }
-
-// About what it takes to hold something in memory, in bytes: of what is remembered, beside
-// the texts, whose length callers choose.
-const (
-	claimSize    = 600
-	sightingSize = 90
-	answerSize   = 250
-)
+func (s *Claims) Len() int { return s.claims.len() }
 
 // Size is about how many bytes the state takes in memory.
 func (s *Claims) Size() int64 {
-	seen := len(s.nonces.order) + len(s.signatureNonces.order) + len(s.answers.order)
-	texts := s.nonces.bytes + s.signatureNonces.bytes + s.answers.bytes + s.answers.size
-	return int64(len(s.all))*claimSize + int64(seen)*sightingSize + int64(len(s.answers.told))*answerSize + int64(texts)
+	return s.claims.size() + s.approvedAgents.size() + s.approvedServices.size() +
+		s.nonces.size() + s.signatureNonces.size() + s.answers.size()
 }
 
 // Apply brings the state to just after the commit. A commit that could not have
@@ -160,18 +100,17 @@ func (s *Claims) apply(c *Commit) (step, error) {
 	if err := checkOrder(c, Boundary{s.namespace, KindClaims}, s.version, s.time); err != nil {
 		return step{}, err
 	}
-	done := step{before: s.time, time: c.Time}
+	done := step{before: s.time, time: c.Time, extent: s.claims.extent()}
 	s.version, s.time = c.Version, c.Time
 	err := s.evolveAll(c, &done)
 	if err == nil {
 		err = s.checkLimits(c)
 	}
-	done.answer = s.answers.record(c)
+	done.answerBefore, done.answered = s.answers.record(c)
 	if err != nil {
 		s.takeBack(done)
 		return step{}, fmt.Errorf("%s version %d: %w", c.Boundary(), c.Version, err)
 	}
-	s.due.compact(s.pending + s.approved)
 	return done, nil
 }
 
@@ -208,96 +147,69 @@ func (s *Claims) evolve(p Payload, at time.Time, done *step) error {
 	case ClaimSubmitted:
 		return s.submitted(p, at, done)
 	case ClaimApproved:
-		return s.move(p.ClaimID, StatusApproved, p.ExpiresAt, at, done)
+		return s.move(p.ClaimID, codeApproved, p.ExpiresAt, at, done)
 	case ClaimRejected:
-		return s.move(p.ClaimID, StatusRejected, nil, at, done)
+		return s.move(p.ClaimID, codeRejected, nil, at, done)
 	case ClaimRevoked:
-		return s.move(p.ClaimID, StatusRevoked, nil, at, done)
+		return s.move(p.ClaimID, codeRevoked, nil, at, done)
 	case ClaimExpired:
-		return s.move(p.ClaimID, StatusExpired, nil, at, done)
+		return s.move(p.ClaimID, codeExpired, nil, at, done)
 	}
 	return fmt.Errorf("%s does not belong to a claims boundary", p.EventType())
 }
 
 func (s *Claims) submitted(p ClaimSubmitted, at time.Time, done *step) error {
-	if s.claims[p.ClaimID] != nil {
+	if s.Has(p.ClaimID) {
 		return fmt.Errorf("claim %s was submitted before", p.ClaimID)
 	}
-	k := pair{p.ServiceID, p.PublicKey}
-	before := s.latest[k]
-	if before != nil && before.active() {
-		return fmt.Errorf("claim %s is active for the same service and key as %s", before.id, p.ClaimID)
+	if before, ok := s.claims.latestOf(p.ServiceID, p.PublicKey); ok && s.claims.standings[before].active() {
+		return fmt.Errorf("claim %s is active for the same service and key as %s", s.claims.id(before), p.ClaimID)
 	}
-	if before == nil {
-		s.services[p.PublicKey] = append(s.services[p.PublicKey], p.ServiceID)
-	}
-	c := &claim{id: p.ClaimID, pair: k, slug: p.Service, number: len(s.all)}
+	seen := instantOf(at)
+	claim, before := s.claims.add(p.ClaimID, p.ServiceID, p.Service, p.PublicKey)
 	done.changes = append(done.changes, claimChange{
-		claim: c, latest: before,
-		nonce:          s.nonces.add(joinKey(p.ServiceID, p.Nonce), at),
-		signatureNonce: s.signatureNonces.add(joinKey(p.Signer, p.SignatureNonce), at),
+		claim: claim, made: true, latest: before,
+		nonce:          s.nonces.add(digestOf(p.ServiceID, p.Nonce), seen),
+		signatureNonce: s.signatureNonces.add(digestOf(p.Signer, p.SignatureNonce), seen),
 	})
-	s.add(c, &standing{status: StatusPending, until: p.ExpiresAt, version: s.version})
+	s.stand(claim, standing{status: codePending, until: instantOfEnd(p.ExpiresAt), version: s.version})
 	return nil
 }
 
-// add takes in a claim that is the last.
-func (s *Claims) add(c *claim, first *standing) {
-	s.claims[c.id], s.latest[c.pair] = c, c
-	s.all, s.standings = append(s.all, c), append(s.standings, nil)
-	s.stand(c, first)
-}
-
-func (s *Claims) move(id string, to Status, until *time.Time, at time.Time, done *step) error {
-	c := s.claims[id]
-	if c == nil {
+func (s *Claims) move(id string, to statusCode, until *time.Time, at time.Time, done *step) error {
+	claim, ok := s.claims.find(id)
+	if !ok {
 		return fmt.Errorf("claim %s was never submitted", id)
 	}
-	if !slices.Contains(transitions[c.status], to) {
-		return fmt.Errorf("claim %s cannot go from %s to %s", id, c.status, to)
+	was := s.claims.standings[claim]
+	if !slices.Contains(transitions[was.status.status()], to.status()) {
+		return fmt.Errorf("claim %s cannot go from %s to %s", id, was.status.status(), to.status())
 	}
-	done.changes = append(done.changes, claimChange{claim: c, was: c.standing})
-	next := &standing{to, until, c.approvedAt, s.version}
-	if to == StatusApproved {
-		next.approvedAt = at
+	done.changes = append(done.changes, claimChange{claim: claim, was: was})
+	next := standing{status: to, until: instantOfEnd(until), approvedAt: was.approvedAt, version: s.version}
+	if to == codeApproved {
+		next.approvedAt = instantOf(at)
 	}
-	s.count(c, -1)
-	s.stand(c, next)
+	s.count(claim, -1)
+	s.stand(claim, next)
 	return nil
 }
 
 // stand has a claim stand so, where what it stood for before does not count any more.
-func (s *Claims) stand(c *claim, now *standing) {
-	c.standing, s.standings[c.number] = now, now
-	s.count(c, 1)
-	s.await(c)
+func (s *Claims) stand(claim uint32, now standing) {
+	s.claims.standings[claim] = now
+	s.count(claim, 1)
+	s.claims.await(claim)
 }
 
 // count adds n for the claim to what is counted of its state.
-func (s *Claims) count(c *claim, n int) {
-	switch c.status {
-	case StatusPending:
+func (s *Claims) count(claim uint32, n int) {
+	switch s.claims.standings[claim].status {
+	case codePending:
 		s.pending += n
-	case StatusApproved:
-		s.approved += n
-		add(s.approvedAgents, c.pair.key, n)
-		add(s.approvedService, c.pair.service, n)
-	}
-}
-
-func add(counts map[string]int, key string, n int) {
-	if counts[key] += n; counts[key] == 0 {
-		delete(counts, key)
-	}
-}
-
-// await puts the end of the claim's state in the place of what was waited for before.
-func (s *Claims) await(c *claim) {
-	c.wait = 0
-	if c.active() && c.until != nil {
-		s.waits++
-		c.wait = s.waits
-		heap.Push(&s.due, dueAt{*c.until, c, c.wait})
+	case codeApproved:
+		s.approvedAgents.add(s.claims.agentOf(claim), n)
+		s.approvedServices.add(s.claims.serviceOf(claim), n)
 	}
 }
 
@@ -309,18 +221,19 @@ func (s *Claims) checkLimits(c *Commit) error {
 			return fmt.Errorf("it does not say which limits it was decided on")
 		}
 		limits := c.Basis.Limits
-		switch p := e.Payload.(type) {
+		claim, _ := s.claims.find(ClaimOf(e.Payload)) // it is there, for the event was applied
+		switch e.Payload.(type) {
 		case ClaimSubmitted:
-			if s.claims[p.ClaimID].status == StatusPending && s.pending > limits.MaxPending {
+			if s.claims.standings[claim].status == codePending && s.pending > limits.MaxPending {
 				return fmt.Errorf("%d claims are pending, past the limit of %d", s.pending, limits.MaxPending)
 			}
 		case ClaimApproved:
-			k := s.claims[p.ClaimID].pair
-			if n := len(s.approvedAgents); s.approvedAgents[k.key] == 1 && n > limits.MaxAgents {
-				return fmt.Errorf("%d agents are approved, past the limit of %d", n, limits.MaxAgents)
+			agents, services := &s.approvedAgents, &s.approvedServices
+			if agents.of(s.claims.agentOf(claim)) == 1 && agents.some > limits.MaxAgents {
+				return fmt.Errorf("%d agents are approved, past the limit of %d", agents.some, limits.MaxAgents)
 			}
-			if n := len(s.approvedService); s.approvedService[k.service] == 1 && n > limits.MaxServices {
-				return fmt.Errorf("%d services are approved, past the limit of %d", n, limits.MaxServices)
+			if services.of(s.claims.serviceOf(claim)) == 1 && services.some > limits.MaxServices {
+				return fmt.Errorf("%d services are approved, past the limit of %d", services.some, limits.MaxServices)
 			}
 		}
 	}
@@ -329,21 +242,14 @@ func (s *Claims) checkLimits(c *Commit) error {
 
 // NextDue is when the first active claim expires by itself; false when none does.
 func (s *Claims) NextDue() (time.Time, bool) {
-	// Every change leaves the heap with a live entry on top.
-	if len(s.due) == 0 {
+	if len(s.claims.due) == 0 {
 		return time.Time{}, false
 	}
-	return s.due[0].at, true
-}
-
-// overdue lists the active claims that are past their time, those first that were due
-// first, but at most limit of them.
-func (s *Claims) overdue(now time.Time, limit int) []*claim {
-	return s.due.first(now, limit)
+	return s.claims.due[0].until.time(), true
 }
 
 // Backlog reports whether more is overdue than one commit may expire beside its own
 // purpose: ExpireOverdue must then go first, until it is not.
 func (s *Claims) Backlog(now time.Time) bool {
-	return len(s.overdue(now, MaxExpiriesPerCommit+1)) > MaxExpiriesPerCommit
+	return len(s.claims.overdue(now, MaxExpiriesPerCommit+1)) > MaxExpiriesPerCommit
 }

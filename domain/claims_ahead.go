@@ -8,17 +8,21 @@ import (
 // step is one commit that was applied, as far as taking it back needs it.
 type step struct {
 	before, time time.Time     // of the state before it, and its own
+	extent       extent        // of the claims before it
 	changes      []claimChange // in their order
-	answer       *memory
+
+	answered     bool // something is remembered of it
+	answerBefore seen // when something was under the same key
 }
 
 // claimChange is what one event did to a claim.
 type claimChange struct {
-	claim *claim
-	was   *standing // before; nil: the claim was made, and what follows is set
+	claim uint32
+	made  bool     // and what follows it is set; else was is
+	was   standing // before
 
-	latest                *claim    // of its service and key before
-	nonce, signatureNonce time.Time // when they were seen before
+	latest                uint32 // claim of its service and key before, +1; 0: none
+	nonce, signatureNonce seen   // before
 }
 
 // ApplyAhead is Apply for a commit that is on its way to the record and may come to
@@ -54,37 +58,25 @@ func (s *Claims) Withdraw() {
 }
 
 func (s *Claims) takeBack(done step) {
-	if done.answer != nil {
-		s.answers.takeBack(done.answer)
+	if done.answered {
+		s.answers.takeBack(done.answerBefore)
 	}
 	for _, ch := range slices.Backward(done.changes) {
 		s.undo(ch)
 	}
+	s.claims.cut(done.extent)
 	s.version--
 	s.time = done.before
-	s.due.compact(s.pending + s.approved)
 }
 
+// undo takes back a change. A claim that was made stays until it is cut off, and counts and
+// waits for nothing.
 func (s *Claims) undo(ch claimChange) {
-	c := ch.claim
-	s.count(c, -1)
-	if ch.was != nil {
-		s.stand(c, ch.was) // what waited for the end of that state may be gone from the heap
-		return
-	}
-	c.wait = 0
-	delete(s.claims, c.id)
-	s.all[c.number], s.standings[c.number] = nil, nil
-	s.all, s.standings = s.all[:c.number], s.standings[:c.number]
-	s.signatureNonces.takeBack(ch.signatureNonce)
-	s.nonces.takeBack(ch.nonce)
-	if ch.latest != nil {
-		s.latest[c.pair] = ch.latest
-		return
-	}
-	delete(s.latest, c.pair)
-	of := s.services[c.pair.key]
-	if s.services[c.pair.key] = of[:len(of)-1]; len(of) == 1 {
-		delete(s.services, c.pair.key)
+	s.count(ch.claim, -1)
+	s.stand(ch.claim, ch.was)
+	if ch.made {
+		s.claims.forget(ch.claim, ch.latest)
+		s.signatureNonces.takeBack(ch.signatureNonce)
+		s.nonces.takeBack(ch.nonce)
 	}
 }

@@ -1,7 +1,7 @@
 package domain
 
 import (
-	"cmp"
+	"bytes"
 	"fmt"
 	"reflect"
 	"slices"
@@ -13,53 +13,84 @@ import (
 
 // content is what a state knows, whatever way it came to it.
 type content struct {
-	version              uint64
-	time                 time.Time
-	claims               map[string]claim
-	latest               map[pair]string
-	services             map[string][]string
-	pending, approved    int
-	perAgent, perService map[string]int
-	due                  []string
-	windows              []map[string]time.Time
-	answers              map[string]CommandRef
+	Version                    uint64
+	Time                       time.Time
+	Claims                     map[string]contentClaim
+	Latest                     map[string]string // service and key → claim
+	Services                   map[string][]string
+	Pending                    int
+	ApprovedAgents, ApprovedOn map[string]int
+	Due                        []string
+	Nonces, SignatureNonces    map[string]time.Time
+	Answers                    map[string]contentAnswer
+}
+
+type contentClaim struct {
+	Service, Key, Slug string
+	Status             Status
+	Until, ApprovedAt  *time.Time
+	Version            uint64
+}
+
+type contentAnswer struct {
+	At           time.Time
+	Name, Answer string
+	Request      Hash
 }
 
 func contentOf(s *Claims) content {
+	store := &s.claims
 	c := content{
-		version: s.version, time: s.time, claims: map[string]claim{}, latest: map[pair]string{}, services: s.services,
-		pending: s.pending, approved: s.approved, perAgent: s.approvedAgents, perService: s.approvedService,
-		answers: map[string]CommandRef{},
+		Version: s.version, Time: s.time, Pending: s.pending,
+		Claims: map[string]contentClaim{}, Latest: map[string]string{}, Services: map[string][]string{},
+		ApprovedAgents: map[string]int{}, ApprovedOn: map[string]int{},
+		Nonces: s.nonces.content(s.time), SignatureNonces: s.signatureNonces.content(s.time), Answers: map[string]contentAnswer{},
 	}
-	for id, of := range s.claims {
-		of := *of
-		of.wait = 0
-		c.claims[id] = of
-	}
-	for p, of := range s.latest {
-		c.latest[p] = of.id
-	}
-	for _, d := range s.due {
-		if !d.stale() {
-			c.due = append(c.due, fmt.Sprint(d.at, d.claim.id, d.claim.status))
+	for n := range uint32(store.len()) {
+		id, now := store.id(n), store.standings[n]
+		of := contentClaim{store.service(n), store.key(n), store.slug(n), now.status.status(), now.end(), nil, now.version}
+		if !now.approvedAt.none() {
+			of.ApprovedAt = new(now.approvedAt.time())
+		}
+		c.Claims[id] = of
+		if latest, ok := store.latestOf(of.Service, of.Key); ok {
+			c.Latest[of.Service+" "+of.Key] = store.id(latest)
+		}
+		c.Services[of.Key] = s.ServicesOf(of.Key, "")
+		if n := s.approvedAgents.of(store.agentOf(n)); n > 0 {
+			c.ApprovedAgents[of.Key] = n
+		}
+		if n := s.approvedServices.of(store.serviceOf(n)); n > 0 {
+			c.ApprovedOn[of.Service] = n
 		}
 	}
-	slices.SortFunc(c.due, cmp.Compare)
-	for _, w := range []window{s.nonces, s.signatureNonces, s.answers.window} {
-		known := map[string]time.Time{}
-		for key, at := range w.seen {
-			if w.has(key, s.time) {
-				known[key] = at
+	if len(c.ApprovedAgents) != s.approvedAgents.some || len(c.ApprovedOn) != s.approvedServices.some {
+		c.Due = append(c.Due, "the counts are not those of what is counted")
+	}
+	for i, d := range store.due {
+		c.Due = append(c.Due, fmt.Sprint(d.until.time(), store.id(d.claim), d.until == store.standings[d.claim].until, store.places[d.claim] == uint32(i)+1))
+	}
+	slices.Sort(c.Due)
+	for n := s.answers.head; n < len(s.answers.order); n++ {
+		if seen := s.answers.order[n]; s.answers.has(seen.key, s.time) {
+			if last, _ := s.answers.sighted(seen.key); last == n {
+				told := s.answers.of(n)
+				c.Answers[fmt.Sprintf("%x", seen.key)] = contentAnswer{seen.at.time(), told.name, told.answer, told.request}
 			}
-		}
-		c.windows = append(c.windows, known)
-	}
-	for key, ref := range s.answers.refs {
-		if s.answers.has(key, s.time) {
-			c.answers[key] = *ref
 		}
 	}
 	return c
+}
+
+// content is what is remembered at a time, and when it was seen last.
+func (w *window) content(now time.Time) map[string]time.Time {
+	known := map[string]time.Time{}
+	for _, seen := range w.order {
+		if w.has(seen.key, now) {
+			known[fmt.Sprintf("%x", seen.key)] = seen.at.time()
+		}
+	}
+	return known
 }
 
 // aheadMachine decides on commits that may come to nothing.
@@ -101,9 +132,10 @@ func (m *aheadMachine) snapshot(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
+	want := encoded(t, settled.Snapshot())
 	m.taken = append(m.taken, func(t *rapid.T) {
-		if got, want := taken.written(), settled.Snapshot().written(); !reflect.DeepEqual(got, want) {
-			t.Fatalf("taken as\n%+v\nnot\n%+v", got, want)
+		if got := encoded(t, taken); !bytes.Equal(got, want) {
+			t.Fatalf("taken as\n%x\nnot\n%x", got, want)
 		}
 	})
 }
@@ -117,8 +149,23 @@ func (m *aheadMachine) checkTaken(t *rapid.T) {
 
 // withdraw takes back what is ahead, and goes on from what is left.
 func (m *aheadMachine) withdraw(t *rapid.T) {
-	m.t = t
 	m.live.Withdraw()
+	m.back(t)
+}
+
+// restore goes on from a snapshot, which does not have what is ahead.
+func (m *aheadMachine) restore(t *rapid.T) {
+	back, err := RestoreClaims("acme", encoded(t, m.live.Snapshot()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.live = back
+	m.back(t)
+}
+
+// back holds the state to what is settled.
+func (m *aheadMachine) back(t *rapid.T) {
+	m.t = t
 	m.stored, m.prev = m.stored[:m.settled], Hash{}
 	m.replayed, m.model = NewClaims("acme"), claimsModel{}
 	for _, stored := range m.stored {
@@ -152,6 +199,7 @@ func TestClaimsAhead(t *testing.T) {
 			"terms":    m.changeTerms,
 			"settle":   m.settle,
 			"withdraw": m.withdraw,
+			"restore":  m.restore,
 			"snapshot": m.snapshot,
 			"":         m.check,
 		}

@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -89,7 +90,7 @@ type ClaimDecision struct {
 // that is more than one commit may hold (Backlog), only ExpireOverdue is decided.
 func (s *Claims) Decide(cmd ClaimCommand, ref CommandRef, terms Terms, now time.Time) (ClaimDecision, error) {
 	d := &claimDecider{Claims: s, terms: terms, now: now}
-	if sub, ok := cmd.(Submit); ok && s.signatureNonces.has(joinKey(sub.Signer, sub.SignatureNonce), now) {
+	if sub, ok := cmd.(Submit); ok && s.signatureNonces.has(digestOf(sub.Signer, sub.SignatureNonce), now) {
 		return ClaimDecision{}, Errorf(CodeSignatureNonceReplay, "This signature's nonce was used before.")
 	}
 	if answer, err := s.answers.recall(ref, now); err != nil || answer != nil {
@@ -132,34 +133,25 @@ type claimDecider struct {
 	now      time.Time
 	payloads []Payload
 
-	agents, services map[string]int // approved claims that are overdue
+	agents, services map[uint32]int // approved claims that are overdue
 	overduePending   int
 }
 
 func (d *claimDecider) expireOverdue() {
-	d.agents, d.services = map[string]int{}, map[string]int{}
-	for _, c := range d.overdue(d.now, MaxExpiriesPerCommit) {
+	for _, claim := range d.claims.overdue(d.now, MaxExpiriesPerCommit) {
 		cause := ExpiredUndecided
-		if c.status == StatusApproved {
+		if d.claims.standings[claim].status == codeApproved {
 			cause = ExpiredApproval
-			d.agents[c.pair.key]++
-			d.services[c.pair.service]++
+			if d.agents == nil {
+				d.agents, d.services = map[uint32]int{}, map[uint32]int{}
+			}
+			d.agents[d.claims.agentOf(claim)]++
+			d.services[d.claims.serviceOf(claim)]++
 		} else {
 			d.overduePending++
 		}
-		d.payloads = append(d.payloads, ClaimExpired{ClaimID: c.id, Cause: cause})
+		d.payloads = append(d.payloads, ClaimExpired{ClaimID: d.claims.id(claim), Cause: cause})
 	}
-}
-
-// distinct counts what has an approved claim left once the overdue ones are gone.
-func distinct(approved, overdue map[string]int) int {
-	n := len(approved)
-	for key, gone := range overdue {
-		if approved[key] == gone {
-			n--
-		}
-	}
-	return n
 }
 
 func (d *claimDecider) decide(answer ClaimAnswer, payloads ...Payload) (ClaimDecision, error) {
@@ -170,14 +162,16 @@ func (d *claimDecider) submit(cmd Submit) (ClaimDecision, error) {
 	if !d.terms.Active {
 		return ClaimDecision{}, Errorf(CodeForbidden, "The namespace %s is not active.", d.namespace)
 	}
-	if d.nonces.has(joinKey(cmd.ServiceID, cmd.Nonce), d.now) {
+	if d.nonces.has(digestOf(cmd.ServiceID, cmd.Nonce), d.now) {
 		return ClaimDecision{}, Errorf(CodeNonceReplay, "This nonce was used before by this service in this namespace.")
 	}
-	if c := d.latest[pair{cmd.ServiceID, cmd.PublicKey}]; c != nil && c.active() && !c.overdue(d.now) {
-		return ClaimDecision{Answer: ClaimAnswer{
-			ClaimID: c.id, Status: c.status, Service: c.slug,
-			Message: fmt.Sprintf("This agent already has a claim on this service; it is %s.", c.status),
-		}}, nil
+	if claim, ok := d.claims.latestOf(cmd.ServiceID, cmd.PublicKey); ok {
+		if now := &d.claims.standings[claim]; now.active() && !now.overdue(d.now) {
+			return ClaimDecision{Answer: ClaimAnswer{
+				ClaimID: d.claims.id(claim), Status: now.status.status(), Service: d.claims.slug(claim),
+				Message: fmt.Sprintf("This agent already has a claim on this service; it is %s.", now.status.status()),
+			}}, nil
+		}
 	}
 	submitted := ClaimSubmitted{
 		ClaimID: cmd.ClaimID, ServiceID: cmd.ServiceID, ServiceNamespace: cmd.ServiceNamespace, Service: cmd.Service,
@@ -204,29 +198,35 @@ func (d *claimDecider) submit(cmd Submit) (ClaimDecision, error) {
 // limitReached says which limit stands in the way of approving a claim of the key on
 // the service.
 func (d *claimDecider) limitReached(service, key string) error {
-	n, most := distinct(d.approvedAgents, d.agents), d.terms.Policy.MaxAgents
-	if d.approvedAgents[key] == d.agents[key] && n >= most {
+	n, most := d.approvedAgents.without(d.agents), d.terms.Policy.MaxAgents
+	if !d.hasApproved(key) && n >= most {
 		return Errorf(CodeAgentLimitReached, "%d agents are approved in this namespace and the limit is %d.", n, most)
 	}
-	n, most = distinct(d.approvedService, d.services), d.terms.Policy.MaxServices
-	if d.approvedService[service] == d.services[service] && n >= most {
+	n, most = d.approvedServices.without(d.services), d.terms.Policy.MaxServices
+	of, known := d.claims.services.number[service]
+	if (!known || d.approvedServices.of(of) == d.services[of]) && n >= most {
 		return Errorf(CodeServiceLimitReached, "%d services have an approved claim in this namespace and the limit is %d.", n, most)
 	}
 	return nil
 }
 
+// hasApproved reports whether the key has an approved claim that is not overdue.
+func (d *claimDecider) hasApproved(key string) bool {
+	agent, known := d.claims.agent(key)
+	return known && d.approvedAgents.of(agent) != d.agents[agent]
+}
+
 // at finds the claim that a command is about, in one of the states.
-func (d *claimDecider) at(id string, states []Status) (*claim, error) {
-	c := d.claims[id]
-	if c == nil {
-		return nil, Errorf(CodeNotFound, "There is no such claim in this namespace.")
+func (d *claimDecider) at(id string, states []Status) (claim uint32, err error) {
+	claim, ok := d.claims.find(id)
+	if !ok {
+		return 0, Errorf(CodeNotFound, "There is no such claim in this namespace.")
 	}
-	for _, want := range states {
-		if c.statusAt(d.now) == want {
-			return c, nil
-		}
+	status := d.claims.standings[claim].statusAt(d.now)
+	if !slices.Contains(states, status) {
+		return 0, Errorf(CodeConflict, "The claim is %s.", status)
 	}
-	return nil, Errorf(CodeConflict, "The claim is %s.", c.statusAt(d.now))
+	return claim, nil
 }
 
 func (d *claimDecider) approve(cmd Approve) (ClaimDecision, error) {
@@ -234,25 +234,26 @@ func (d *claimDecider) approve(cmd Approve) (ClaimDecision, error) {
 	if err != nil {
 		return ClaimDecision{}, err
 	}
-	c, err := d.at(cmd.ClaimID, []Status{StatusPending})
+	claim, err := d.at(cmd.ClaimID, []Status{StatusPending})
 	if err != nil {
 		return ClaimDecision{}, err
 	}
-	if !d.terms.ServiceExists(c.pair.service) {
-		return ClaimDecision{}, Errorf(CodeConflict, "The service that the claim is for was deleted; the claim is %s.", c.status)
+	service, key := d.claims.service(claim), d.claims.key(claim)
+	if !d.terms.ServiceExists(service) {
+		return ClaimDecision{}, Errorf(CodeConflict, "The service that the claim is for was deleted; the claim is %s.", StatusPending)
 	}
-	if err := d.limitReached(c.pair.service, c.pair.key); err != nil {
+	if err := d.limitReached(service, key); err != nil {
 		return ClaimDecision{}, err
 	}
-	agents := distinct(d.approvedAgents, d.agents)
-	if d.approvedAgents[c.pair.key] == d.agents[c.pair.key] {
+	agents := d.approvedAgents.without(d.agents)
+	if !d.hasApproved(key) {
 		agents++
 	}
 	answer := ClaimAnswer{
-		ClaimID: c.id, Status: StatusApproved, Service: c.slug,
+		ClaimID: cmd.ClaimID, Status: StatusApproved, Service: d.claims.slug(claim),
 		AgentsApproved: agents, AgentsLimit: d.terms.Policy.MaxAgents,
 	}
-	return d.decide(answer, ClaimApproved{ClaimID: c.id, Reason: cmd.Reason, ExpiresAt: until})
+	return d.decide(answer, ClaimApproved{ClaimID: cmd.ClaimID, Reason: cmd.Reason, ExpiresAt: until})
 }
 
 func (d *claimDecider) approvedUntil(asked *time.Time) (*time.Time, error) {
@@ -272,11 +273,11 @@ func (d *claimDecider) approvedUntil(asked *time.Time) (*time.Time, error) {
 }
 
 func (d *claimDecider) end(id string, from []Status, p Payload, to Status) (ClaimDecision, error) {
-	c, err := d.at(id, from)
+	claim, err := d.at(id, from)
 	if err != nil {
 		return ClaimDecision{}, err
 	}
-	return d.decide(ClaimAnswer{ClaimID: c.id, Status: to, Service: c.slug}, p)
+	return d.decide(ClaimAnswer{ClaimID: id, Status: to, Service: d.claims.slug(claim)}, p)
 }
 
 // Verdict answers whether an agent may use a service. Reason is set when it may not.
@@ -295,33 +296,42 @@ const ReasonNoClaim = "no_approved_claim"
 
 // Verify tells whether the key may use the service now, from its latest claim on it.
 func (s *Claims) Verify(serviceID, publicKey string, now time.Time) Verdict {
-	c := s.latest[pair{serviceID, publicKey}]
-	if c == nil {
+	claim, ok := s.claims.latestOf(serviceID, publicKey)
+	if !ok {
 		return Verdict{ServiceID: serviceID, Reason: ReasonNoClaim}
 	}
-	v := Verdict{ClaimID: c.id, ServiceID: serviceID, Version: c.version}
+	c := &s.claims.standings[claim]
+	v := Verdict{ClaimID: s.claims.id(claim), ServiceID: serviceID, Version: c.version}
 	if status := c.statusAt(now); status != StatusApproved {
 		v.Reason = string(status)
 		return v
 	}
-	v.Authorized, v.ApprovedAt, v.ExpiresAt = true, c.approvedAt, c.until
+	v.Authorized, v.ApprovedAt, v.ExpiresAt = true, c.approvedAt.time(), c.end()
 	return v
 }
 
 // ServicesOf lists the services on which the key has or had a claim, those of a slug
 // where slug is not empty.
 func (s *Claims) ServicesOf(publicKey, slug string) []string {
+	agent, ok := s.claims.agent(publicKey)
+	if !ok {
+		return nil
+	}
 	var ids []string
-	for _, id := range s.services[publicKey] {
-		if slug == "" || s.latest[pair{id, publicKey}].slug == slug {
-			ids = append(ids, id)
+	services, latest := s.claims.servicesOf(agent)
+	for i, service := range services {
+		if slug == "" || s.claims.slug(latest[i]) == slug {
+			ids = append(ids, s.claims.services.list[service])
 		}
 	}
 	return ids
 }
 
 // Has reports whether a claim with the id was ever submitted here.
-func (s *Claims) Has(claimID string) bool { return s.claims[claimID] != nil }
+func (s *Claims) Has(claimID string) bool {
+	_, ok := s.claims.find(claimID)
+	return ok
+}
 
 // Remembers reports whether the caller's idempotency key was used for a command here.
 func (s *Claims) Remembers(ref CommandRef, now time.Time) bool { return s.answers.remembers(ref, now) }

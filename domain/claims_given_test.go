@@ -35,3 +35,13 @@ func pendingClaims(h *claimsHistory, from, n int, svc string, until *time.Time) 
 func approvedClaim(h *claimsHistory, id, svc, key string, until *time.Time) {
 	h.given(asked(id, svc, key, nil), ClaimApproved{ClaimID: id, ExpiresAt: until})
 }
+
+// status is what is recorded of a claim; empty where there is none.
+func (h *claimsHistory) status(id string) (status Status) {
+	h.live.Each(func(claim string, of Status) {
+		if claim == id {
+			status = of
+		}
+	})
+	return status
+}

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -184,19 +185,41 @@ func (m *claimsMachine) check(t *rapid.T) {
 		moments = append(moments, due.Add(-1), due)
 	}
 	for _, now := range moments {
-		latest := map[pair]*modelClaim{}
+		latest := map[[2]string]*modelClaim{}
 		for _, c := range m.model.claims {
-			latest[pair{c.service, c.key}] = c
+			latest[[2]string{c.service, c.key}] = c
 		}
-		for p, c := range latest {
-			v := m.live.Verify(p.service, p.key, now)
+		for _, c := range latest {
+			v := m.live.Verify(c.service, c.key, now)
 			want := c.at(now)
 			if v.ClaimID != c.id || v.Authorized != (want == StatusApproved) || (!v.Authorized && v.Reason != string(want)) {
 				t.Fatalf("claim %s is %s, verify says %+v", c.id, want, v)
 			}
 		}
 	}
+	m.checkServices(t)
 	m.checkDue(t)
+}
+
+// checkServices checks the services of each key, in the order of its first claims on them.
+func (m *claimsMachine) checkServices(t *rapid.T) {
+	of, slugged := map[string][]string{}, map[string][]string{}
+	for _, c := range m.model.claims {
+		if !slices.Contains(of[c.key], c.service) {
+			of[c.key] = append(of[c.key], c.service)
+			if c.service == "svc-1" {
+				slugged[c.key] = []string{c.service}
+			}
+		}
+	}
+	for key, want := range of {
+		if got := m.live.ServicesOf(key, ""); !slices.Equal(got, want) {
+			t.Fatalf("%s has claims on %q, not on %q", key, got, want)
+		}
+		if got := m.live.ServicesOf(key, "svc-1-slug"); !slices.Equal(got, slugged[key]) {
+			t.Fatalf("%s has claims on %q of a slug, not on %q", key, got, slugged[key])
+		}
+	}
 }
 
 // checkDue checks that nothing that ends by itself is forgotten.
@@ -218,7 +241,7 @@ func (m *claimsMachine) checkDue(t *rapid.T) {
 	if ok != (first != nil) || (ok && !due.Equal(*first)) {
 		t.Fatalf("next due %v %t, want %v", due, ok, first)
 	}
-	if got := len(m.live.overdue(m.now, 1000)); got != overdue {
+	if got := len(m.live.claims.overdue(m.now, 1000)); got != overdue {
 		t.Fatalf("%d overdue, want %d", got, overdue)
 	}
 }
@@ -255,7 +278,7 @@ func TestClaimsLoadedFromTheLog(t *testing.T) {
 	for i := range 40 {
 		h.after(7 * time.Hour)
 		h.accepted(ask(fmt.Sprint("c", i), "svc", fmt.Sprint("key-", i%6)))
-		if i%3 == 0 && h.live.claims[fmt.Sprint("c", i)].status == StatusPending {
+		if i%3 == 0 && h.status(fmt.Sprint("c", i)) == StatusPending {
 			h.accepted(Approve{ClaimID: fmt.Sprint("c", i), ExpiresAt: new(h.now.Add(20 * time.Hour))})
 		}
 		loaded := NewClaims("acme")

@@ -7,8 +7,8 @@ import (
 
 // Each calls f with every claim and its state as it was recorded, in no order.
 func (s *Claims) Each(f func(id string, status Status)) {
-	for id, c := range s.claims {
-		f(id, c.status)
+	for claim := range s.claims.facts {
+		f(s.claims.id(uint32(claim)), s.claims.standings[claim].status.status())
 	}
 }
 
@@ -41,8 +41,8 @@ func (s *Claims) recheck(p Payload, at time.Time, policy Policy, made map[string
 			return fmt.Errorf("the policy did not approve claim %s", id)
 		}
 	}
-	known := s.claims[id]
-	overdue := known != nil && known.overdue(at)
+	known, ok := s.claims.find(id)
+	overdue := ok && s.claims.standings[known].overdue(at)
 	byClock := false
 	if p, ok := p.(ClaimExpired); ok {
 		byClock = p.Cause != ExpiredByRequest

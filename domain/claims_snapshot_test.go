@@ -1,7 +1,7 @@
 package domain
 
 import (
-	"encoding/base64"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -11,29 +11,28 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sameRestored fails when a state is another after a trip through its snapshot.
-func sameRestored(t rapid.TB, s *Claims) {
+func encoded(t rapid.TB, s *ClaimsSnapshot) []byte {
 	t.Helper()
-	raw, err := s.Snapshot().Encode()
+	raw, err := s.Encode()
 	if err != nil {
 		t.Fatalf("snapshot: %v", err)
 	}
+	return raw
+}
+
+// sameRestored fails when a state is another after a trip through its snapshot.
+func sameRestored(t rapid.TB, s *Claims) {
+	t.Helper()
+	raw := encoded(t, s.Snapshot())
 	back, err := RestoreClaims(s.namespace, raw)
 	if err != nil {
 		t.Fatalf("restore: %v", err)
 	}
-	// Field by field, for an empty list may be none.
-	for _, parts := range [][2]any{
-		{s.Snapshot().written(), back.Snapshot().written()}, {s.services, back.services},
-		{[]int{s.pending, s.approved}, []int{back.pending, back.approved}},
-		{s.approvedAgents, back.approvedAgents}, {s.approvedService, back.approvedService},
-		{s.nonces.seen, back.nonces.seen}, {s.signatureNonces.seen, back.signatureNonces.seen},
-		{s.answers.seen, back.answers.seen}, {s.answers.refs, back.answers.refs},
-		{s.Size(), back.Size()}, {contentOf(s), contentOf(back)},
-	} {
-		if !reflect.DeepEqual(parts[0], parts[1]) {
-			t.Fatalf("restored as\n%+v\nnot\n%+v", parts[1], parts[0])
-		}
+	if got, want := contentOf(back), contentOf(s); !reflect.DeepEqual(got, want) {
+		t.Fatalf("restored as\n%+v\nnot\n%+v", got, want)
+	}
+	if again := encoded(t, back.Snapshot()); !bytes.Equal(again, raw) {
+		t.Fatalf("written again as\n%x\nnot\n%x", again, raw)
 	}
 }
 
@@ -62,7 +61,11 @@ func eventful(t *testing.T) *claimsHistory {
 // What folding gives is written down for each version of it, so that a change of it
 // cannot pass for the same one: a snapshot of the former would be taken for the present.
 func TestFoldVersionOfClaims(t *testing.T) {
-	got, err := json.MarshalIndent(eventful(t).live.Snapshot().written(), "", " ")
+	state := eventful(t).live
+	got, err := json.MarshalIndent(struct {
+		Content content
+		Written []byte
+	}{contentOf(state), encoded(t, state.Snapshot())}, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 	for _, c := range []struct {
 		of   any
 		want int
-	}{{Claims{}, 18}, {claim{}, 6}, {standing{}, 4}, {window{}, 4}, {answers{}, 4}, {dueAt{}, 3}, {ClaimsSnapshot{}, 9}} {
+	}{{Claims{}, 11}, {claimStore{}, 14}, {fact{}, 3}, {pair{}, 3}, {standing{}, 4}, {window{}, 5}, {sighting{}, 2}, {answers{}, 3}, {answer{}, 3}, {wait{}, 2}, {ClaimsSnapshot{}, 15}} {
 		if n := reflect.TypeOf(c.of).NumField(); n != c.want {
 			t.Errorf("%T has %d fields and the snapshot knows of %d", c.of, n, c.want)
 		}
@@ -86,10 +89,7 @@ func TestSnapshotHasEveryField(t *testing.T) {
 
 func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	s := eventful(t).live
-	raw, err := s.Snapshot().Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := encoded(t, s.Snapshot())
 	sameRestored(t, s)
 	if _, err := RestoreClaims("other", raw); err == nil {
 		t.Error("another namespace's snapshot was taken")
@@ -101,46 +101,30 @@ func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	}
 }
 
-func BenchmarkSnapshotOfClaims(b *testing.B) {
-	const claims = 100_000
-	h := NewClaims("acme")
-	basis := &Basis{Limits: Limits{MaxPending: MaxPolicyValue, MaxAgents: MaxPolicyValue, MaxServices: MaxPolicyValue}}
-	for i := range claims {
-		random := hashOf(fmt.Sprint(i))
-		id := fmt.Sprintf("claim_%.26s", random.String())
-		p := ClaimSubmitted{
-			ClaimID: id, ServiceID: "6f1c3a52-2f0e-4f6c-9a52-1b7a0c9d2e11", Service: "openai", Signer: "acme",
-			PublicKey: "ed25519:" + base64.StdEncoding.EncodeToString(random[:]), Nonce: random.String()[32:64], SignatureNonce: random.String()[:22],
-		}
-		at := start.Add(time.Duration(i) * 900 * time.Millisecond) // a day
-		c := NewCommit("01J", ClaimsOf("acme"), at, Actor{}, CommandRef{}, basis, []Payload{p, ClaimApproved{ClaimID: id}})
-		c.Version = uint64(i + 1)
-		if err := h.Apply(c); err != nil {
-			b.Fatal(err)
-		}
-	}
-	raw, err := h.Snapshot().Encode()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("take", func(b *testing.B) {
-		for b.Loop() {
-			_ = h.Snapshot()
-		}
-	})
-	b.Run("write", func(b *testing.B) {
-		for b.Loop() {
-			_, _ = h.Snapshot().Encode()
-		}
-		b.ReportMetric(float64(len(raw))/claims, "bytes/claim")
-	})
-	b.Run("read", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := RestoreClaims("acme", raw); err != nil {
-				b.Fatal(err)
+// Whatever became of the bytes, they are refused or are a state that works.
+func TestRestoreOfDamagedSnapshots(t *testing.T) {
+	raw := encoded(t, eventful(t).live.Snapshot())
+	for n := range raw {
+		for _, change := range []byte{0x01, 0x08, 0x40, 0x80, 0xff} {
+			damaged := bytes.Clone(raw)
+			damaged[n] ^= change
+			if s, err := RestoreClaims("acme", damaged); err == nil {
+				contentOf(s)
+				s.Backlog(start)
+				sameRestored(t, s)
 			}
 		}
-	})
+	}
+	if _, err := RestoreClaims("acme", append(raw, 0)); err == nil {
+		t.Error("what is longer than a snapshot was taken for one")
+	}
+	// Counts that would need more memory than there is.
+	for n := range raw {
+		huge := append(bytes.Clone(raw[:n]), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f)
+		if _, err := RestoreClaims("acme", append(huge, raw[n:]...)); err == nil {
+			t.Errorf("a number put in at byte %d was taken", n)
+		}
+	}
 }
 
 // A snapshot taken anywhere, and the commits after it, give what all commits give.
@@ -157,11 +141,7 @@ func TestClaimsFromEveryCut(t *testing.T) {
 		})
 		before := NewClaims("acme")
 		for i := range m.stored {
-			raw, err := before.Snapshot().Encode()
-			if err != nil {
-				t.Fatal(err)
-			}
-			from, err := RestoreClaims("acme", raw)
+			from, err := RestoreClaims("acme", encoded(t, before.Snapshot()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -153,8 +153,8 @@ func TestNoncesAreForgotten(t *testing.T) {
 		h.after(6 * time.Hour)
 	}
 	s := h.live
-	if len(s.nonces.seen) > 4 || len(s.signatureNonces.seen) > 1 || len(s.answers.refs) > 4 {
-		t.Errorf("%d nonces, %d signatures' nonces, %d answers", len(s.nonces.seen), len(s.signatureNonces.seen), len(s.answers.refs))
+	if s.nonces.len() > 4 || s.signatureNonces.len() > 1 || s.answers.len() > 4 {
+		t.Errorf("%d nonces, %d signatures' nonces, %d answers", s.nonces.len(), s.signatureNonces.len(), s.answers.len())
 	}
 }
 

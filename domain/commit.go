@@ -144,9 +144,13 @@ func (c *Commit) Encode() ([]byte, error) { return json.Marshal(c) }
 // the current one. An event type or version that this program does not know is
 // an error: nobody may skip what he can't read.
 func DecodeCommit(stored []byte) (*Commit, error) {
-	var c Commit
-	if err := json.Unmarshal(stored, &c); err != nil {
-		return nil, fmt.Errorf("decode commit: %w", err)
+	s := scanner{rest: stored}
+	c := s.commit()
+	if !s.done() {
+		c = new(Commit)
+		if err := json.Unmarshal(stored, c); err != nil {
+			return nil, fmt.Errorf("decode commit: %w", err)
+		}
 	}
 	switch {
 	case c.Version == 0:
@@ -156,7 +160,22 @@ func DecodeCommit(stored []byte) (*Commit, error) {
 	case len(c.Events) == 0:
 		return nil, fmt.Errorf("decode commit %q: it has no events", c.ID)
 	}
-	return &c, nil
+	return c, nil
+}
+
+// RecordedEvents are the events of a commit as they were recorded, from stored bytes that
+// DecodeCommit reads. Their data may be a part of those bytes.
+func RecordedEvents(stored []byte) ([]RecordedEvent, error) {
+	if events, ok := scanEvents(stored); ok {
+		return events, nil
+	}
+	var c struct {
+		Events []RecordedEvent `json:"events"`
+	}
+	if err := json.Unmarshal(stored, &c); err != nil {
+		return nil, fmt.Errorf("decode the events of a commit: %w", err)
+	}
+	return c.Events, nil
 }
 
 // EventID is the id of the n-th event (from 0) of a commit.

@@ -31,7 +31,9 @@ func NewEvent(commitID string, n int, p Payload) Event {
 // Type is the event's type.
 func (e Event) Type() EventType { return e.Payload.EventType() }
 
-type storedEvent struct {
+// RecordedEvent is an event as it was recorded: its data is not brought up to the current
+// schema version.
+type RecordedEvent struct {
 	ID      string          `json:"id"`
 	Type    EventType       `json:"type"`
 	Version int             `json:"version"`
@@ -44,12 +46,12 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(storedEvent{e.ID, e.Payload.EventType(), e.Payload.SchemaVersion(), data})
+	return json.Marshal(RecordedEvent{e.ID, e.Payload.EventType(), e.Payload.SchemaVersion(), data})
 }
 
 // UnmarshalJSON reads the stored form of any schema version ever written.
 func (e *Event) UnmarshalJSON(raw []byte) error {
-	var s storedEvent
+	var s RecordedEvent
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return err
 	}
@@ -90,7 +92,11 @@ func DecodePayload(t EventType, version int, data json.RawMessage) (Payload, err
 // a type comes, its version 1 entry becomes the upcaster.
 var decoders = map[EventType]map[int]func(json.RawMessage) (Payload, error){}
 
-func decoder[P Payload](version int) {
+func decoder[P Payload](version int) { scannedDecoder[P](version, nil) }
+
+// scannedDecoder is decoder of a payload that scan reads where it stands as this program
+// writes it. It may be nil.
+func scannedDecoder[P Payload](version int, scan func(*scanner) P) {
 	var zero P
 	versions := decoders[zero.EventType()]
 	if versions == nil {
@@ -98,6 +104,12 @@ func decoder[P Payload](version int) {
 		decoders[zero.EventType()] = versions
 	}
 	versions[version] = func(data json.RawMessage) (Payload, error) {
+		if scan != nil {
+			s := scanner{rest: data}
+			if p := scan(&s); s.done() {
+				return p, nil
+			}
+		}
 		var p P
 		if string(data) == "null" { // to encoding/json an empty payload
 			return nil, errors.New("it has no data")

@@ -11,7 +11,7 @@ import (
 
 // RegistryFold is the version of what folding commits into a Registry gives, and of how
 // that is written down, as ClaimsFold is for Claims.
-const RegistryFold = 2
+const RegistryFold = 3
 
 // RegistrySnapshot is what a Registry knows at a moment, to be written down by encoding/gob
 // and read for Restore of the same RegistryFold. Two that know the same are the same. It
@@ -36,8 +36,7 @@ type RegistrySnapshot struct {
 	Managers []ManagementKey
 	Webhooks []Webhook
 
-	AnsweredAt []time.Time // oldest first
-	Answers    []CommandRef
+	Answers []AnswerSnapshot // oldest first
 }
 
 // What a RegistrySnapshot holds of things that have no other name.
@@ -58,6 +57,14 @@ type (
 	EndedSession struct {
 		ID    string
 		Until time.Time
+	}
+	// AnswerSnapshot is what a caller with an idempotency key was told. Key stands for both.
+	AnswerSnapshot struct {
+		Key     [16]byte
+		At      time.Time
+		Name    string
+		Request Hash
+		Answer  string
 	}
 )
 
@@ -84,8 +91,9 @@ func (r *Registry) Snapshot() RegistrySnapshot {
 		s.Ended = append(s.Ended, EndedSession{id, until})
 	}
 	slices.SortFunc(s.Ended, func(a, b EndedSession) int { return cmp.Compare(a.ID, b.ID) })
-	for i, told := range r.answers.told {
-		s.AnsweredAt, s.Answers = append(s.AnsweredAt, r.answers.order[i].at), append(s.Answers, *told)
+	for i, seen := range r.answers.remembered(0) {
+		told := r.answers.of(r.answers.head + i)
+		s.Answers = append(s.Answers, AnswerSnapshot{seen.key, seen.at.time(), told.name, told.request, told.answer})
 	}
 	return s
 }
@@ -97,9 +105,6 @@ func sorted[T any](m map[string]T, id func(T) string) []T {
 // Restore makes the registry again. The error is of a snapshot that no registry can have
 // made; whether it is of the log at hand is for the caller to know.
 func (s RegistrySnapshot) Restore() (*Registry, error) {
-	if len(s.AnsweredAt) != len(s.Answers) {
-		return nil, fmt.Errorf("the snapshot of %s is not whole", RegistryOf(s.Namespace))
-	}
 	r := NewRegistry(s.Namespace)
 	r.version, r.time = s.Version, s.Time
 	r.registered, r.active, r.createdAt, r.owners, r.policy = s.Registered, s.Active, s.CreatedAt, s.Owners, s.Policy
@@ -123,8 +128,11 @@ func (s RegistrySnapshot) Restore() (*Registry, error) {
 	for _, e := range s.Ended {
 		r.ended[e.ID] = e.Until
 	}
-	for i, ref := range s.Answers {
-		r.answers.tell(&ref, s.AnsweredAt[i])
+	for i, a := range s.Answers {
+		if i > 0 && a.At.Before(s.Answers[i-1].At) {
+			return nil, fmt.Errorf("the snapshot of %s has its answers in another order", RegistryOf(s.Namespace))
+		}
+		r.answers.tell(a.Key, answer{a.Name, a.Request, a.Answer}, instantOf(a.At))
 	}
 	return r, nil
 }

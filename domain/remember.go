@@ -1,142 +1,233 @@
 package domain
 
 import (
-	"container/heap"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 )
 
-// joinKey makes one map key of two texts, unambiguous whatever they contain.
-func joinKey(a, b string) string {
-	return strconv.Itoa(len(a)) + ":" + a + b
+// joinKey makes one key of two texts, unambiguous whatever they contain.
+func joinKey(to []byte, a, b string) []byte {
+	to = append(strconv.AppendInt(to, int64(len(a)), 10), ':')
+	return append(append(to, a...), b...)
+}
+
+// digest stands for a key of whatever length: the first half of its SHA-256. To find two keys
+// of one digest, somebody would have to try 2^64 of them.
+type digest [16]byte
+
+func digestOf(a, b string) digest {
+	var room [256]byte // most keys are shorter
+	sum := sha256.Sum256(joinKey(room[:0], a, b))
+	return digest(sum[:16])
 }
 
 // window remembers keys for a time.
 type window struct {
-	length time.Duration
-	seen   map[string]time.Time
-	order  []sighting // oldest first
-	bytes  int        // in their keys
+	length  time.Duration
+	order   []sighting // oldest first; from head on
+	head    int        // those before it are past their time
+	dropped uint64     // sightings that are not in order any more
+	last    index      // key → its last sighting
 }
 
 // sighting is one time that a key was seen. A key that came back after its time has
 // two of them until the older one is pruned.
 type sighting struct {
-	key string
-	at  time.Time
+	key digest
+	at  instant
 }
 
-func newWindow(length time.Duration) window {
-	return window{length: length, seen: map[string]time.Time{}}
+const sightingSize = 28 // bytes
+
+// seen numbers the sightings that a window ever had from 1; 0 is none.
+type seen uint64
+
+func newWindow(length time.Duration) window { return window{length: length} }
+
+func (w *window) find(key digest) (slot int, ok bool) {
+	return w.last.find(hashBytes(key[:]), func(n uint32) bool { return w.order[n].key == key })
 }
 
-// add gives when the key was seen before; the zero time where that is not known.
-func (w *window) add(key string, at time.Time) (before time.Time) {
-	before = w.seen[key]
-	w.seen[key] = at
+// sighted gives the number in order of the last sighting of a key.
+func (w *window) sighted(key digest) (n int, ok bool) {
+	slot, ok := w.find(key)
+	if !ok {
+		return 0, false
+	}
+	return int(w.last.number(slot)), true
+}
+
+// add gives when the key was seen before; none where that is not known.
+func (w *window) add(key digest, at instant) (before seen) {
+	if len(w.order) == cap(w.order) {
+		w.letGo() // what is left has to move anyway
+	}
+	n := uint32(len(w.order))
+	slot, ok := w.find(key)
 	w.order = append(w.order, sighting{key, at})
-	w.bytes += len(key)
+	if !ok {
+		w.last.add(hashBytes(key[:]), n)
+		return 0
+	}
+	before = seen(w.dropped + uint64(w.last.number(slot)) + 1)
+	w.last.set(slot, n)
 	return before
 }
 
-// takeBack undoes the last add, and tells whether the key is remembered from before.
-func (w *window) takeBack(before time.Time) (key string, remembered bool) {
+// takeBack undoes the last add.
+func (w *window) takeBack(before seen) {
 	last := len(w.order) - 1
-	key = w.order[last].key
-	w.order[last] = sighting{}
-	w.order = w.order[:last]
-	w.bytes -= len(key)
+	slot, _ := w.find(w.order[last].key)
 	// What was pruned meanwhile does not come back.
-	remembered = !before.IsZero() && last > 0 && !before.Before(w.order[0].at)
-	if remembered {
-		w.seen[key] = before
+	if uint64(before) > w.dropped+uint64(w.head) {
+		w.last.set(slot, uint32(uint64(before)-w.dropped)-1)
 	} else {
-		delete(w.seen, key)
+		w.last.remove(slot)
 	}
-	return key, remembered
+	w.order = w.order[:last]
 }
 
-func (w *window) has(key string, now time.Time) bool {
-	at, ok := w.seen[key]
-	return ok && now.Sub(at) < w.length
+func (w *window) has(key digest, now time.Time) bool {
+	n, ok := w.sighted(key)
+	return ok && w.within(n, now)
 }
 
-// prune drops what is past its time and gives the keys that are forgotten with it.
-func (w *window) prune(now time.Time) (forgotten []string) {
-	for len(w.order) > 0 && now.Sub(w.order[0].at) >= w.length {
-		oldest := w.order[0]
-		w.order = w.order[1:]
-		w.bytes -= len(oldest.key)
-		if w.seen[oldest.key].Equal(oldest.at) {
-			delete(w.seen, oldest.key)
-			forgotten = append(forgotten, oldest.key)
+func (w *window) within(n int, now time.Time) bool { return now.Sub(w.order[n].at.time()) < w.length }
+
+// prune drops what is past its time and tells how much that is.
+func (w *window) prune(now time.Time) (forgotten int) {
+	for w.head < len(w.order) && !w.within(w.head, now) {
+		if slot, ok := w.find(w.order[w.head].key); ok && w.last.number(slot) == uint32(w.head) {
+			w.last.remove(slot)
 		}
+		w.head++
+		forgotten++
+	}
+	const slack = 64 // below this many, carrying the forgotten costs nothing
+	if w.head > w.len()+slack {
+		w.letGo()
 	}
 	return forgotten
 }
 
+// letGo gives back the memory of what is forgotten.
+func (w *window) letGo() {
+	if w.head == 0 {
+		return
+	}
+	w.dropped += uint64(w.head)
+	w.last.lower(uint32(w.head))
+	left := w.order[w.head:]
+	w.order, w.head = append(make([]sighting, 0, len(left)+len(left)/4), left...), 0
+}
+
+// room makes an empty window large enough for so many sightings.
+func (w *window) room(sightings int) {
+	w.order = make([]sighting, 0, sightings)
+	w.last.room(sightings)
+}
+
+// len is how many sightings are remembered.
+func (w *window) len() int { return len(w.order) - w.head }
+
+// remembered lists them, but for so many of the last.
+func (w *window) remembered(but int) []sighting { return w.order[w.head : len(w.order)-but] }
+
+// size is how many bytes it takes.
+func (w *window) size() int64 { return int64(cap(w.order))*sightingSize + w.last.size() }
+
 // answers remembers what callers with an idempotency key were told.
 type answers struct {
 	window
-	told []*CommandRef // for each of the window's sightings
-	refs map[string]*CommandRef
-	size int // bytes in what told holds
+	told  []place // for each of the window's sightings that is remembered
+	texts arena
 }
 
-func newAnswers() answers {
-	return answers{window: newWindow(ReplayWindow), refs: map[string]*CommandRef{}}
+func newAnswers() answers { return answers{window: newWindow(ReplayWindow)} }
+
+// toldSize is what it takes to find an answer, in bytes.
+const toldSize = 8
+
+// answer is what is remembered of a command under its key.
+type answer struct {
+	name    string
+	request Hash
+	answer  string // JSON; empty: none
 }
 
-// record gives what takeBack needs; nil where there is nothing to remember.
-func (a *answers) record(c *Commit) *memory {
-	if c.Command.Key == "" {
-		return nil
+// record tells whether there was something to remember, and gives what takeBack needs.
+func (a *answers) record(c *Commit) (before seen, recorded bool) {
+	ref := &c.Command
+	if ref.Key == "" {
+		return 0, false
 	}
-	ref := c.Command
-	return a.tell(&ref, c.Time)
+	told := answer{ref.Name, ref.Request, string(ref.Answer)}
+	return a.tell(digestOf(ref.Caller, ref.Key), told, instantOf(c.Time)), true
 }
 
-func (a *answers) tell(ref *CommandRef, at time.Time) *memory {
-	key := joinKey(ref.Caller, ref.Key)
-	before := &memory{ref: a.refs[key], at: a.add(key, at)}
-	a.told, a.refs[key] = append(a.told, ref), ref
-	a.size += ref.size()
-	return before
+func (a *answers) tell(key digest, told answer, at instant) (before seen) {
+	a.told = append(a.told, a.texts.add(told.written()))
+	return a.add(key, at)
 }
 
-// size is how many bytes of text a command's reference holds that callers choose.
-func (r *CommandRef) size() int { return len(r.Caller) + len(r.Key) + len(r.Answer) }
-
-// memory is what was remembered under a key before.
-type memory struct {
-	ref *CommandRef
-	at  time.Time
-}
-
-// takeBack undoes the last record that was not nil.
-func (a *answers) takeBack(before *memory) {
+// takeBack undoes the last tell.
+func (a *answers) takeBack(before seen) {
 	last := len(a.told) - 1
-	a.size -= a.told[last].size()
-	a.told[last] = nil
+	a.texts.cut(a.told[last])
 	a.told = a.told[:last]
-	if key, remembered := a.window.takeBack(before.at); remembered {
-		a.refs[key] = before.ref
-	} else {
-		delete(a.refs, key)
-	}
+	a.window.takeBack(before)
 }
 
 // forget drops what is past its time.
 func (a *answers) forget(now time.Time) {
-	held := len(a.order)
-	for _, key := range a.prune(now) {
-		delete(a.refs, key)
+	dropped := a.dropped
+	a.told = a.told[a.prune(now):]
+	if a.dropped != dropped {
+		a.told = slices.Clone(a.told)
 	}
-	for range held - len(a.order) {
-		a.size -= a.told[0].size()
-		a.told = a.told[1:]
+	if len(a.told) == 0 {
+		a.told, a.texts = nil, arena{}
+		return
 	}
+	a.texts.drop(a.told[0])
+	const slack = 1 << 10 // carrying so much costs nothing
+	if forgotten := int64(a.told[0] % arenaChunk); forgotten > slack && 2*forgotten > a.texts.bytes {
+		a.repack()
+	}
+}
+
+// repack moves what is told to where nothing forgotten stands before it.
+func (a *answers) repack() {
+	var texts arena
+	told := make([]place, len(a.told))
+	for i, p := range a.told {
+		told[i] = texts.add(a.texts.at(p))
+	}
+	a.told, a.texts = told, texts
+}
+
+// of gives the answer that goes with the n-th of the window's sightings in order.
+func (a *answers) of(n int) answer {
+	told, _ := readAnswer(a.texts.at(a.told[n-a.head]))
+	return told
+}
+
+// written and readAnswer are each other's inverse.
+func (a answer) written() []byte {
+	head := binary.AppendUvarint(a.request[:], uint64(len(a.name)))
+	return append(append(head, a.name...), a.answer...)
+}
+
+func readAnswer(text []byte) (told answer, ok bool) {
+	w := written{rest: text}
+	copy(told.request[:], w.bytes(len(told.request)))
+	told.name = string(w.text())
+	told.answer = string(w.rest)
+	return told, w.err == nil
 }
 
 // recall gives the answer that the same command of the same caller had before, nil
@@ -145,15 +236,18 @@ func (a *answers) recall(cmd CommandRef, now time.Time) (json.RawMessage, error)
 	if cmd.Key == "" {
 		return nil, nil
 	}
-	key := joinKey(cmd.Caller, cmd.Key)
-	if !a.has(key, now) {
+	n, ok := a.sighted(digestOf(cmd.Caller, cmd.Key))
+	if !ok || !a.within(n, now) {
 		return nil, nil
 	}
-	before := a.refs[key]
-	if before.Name != cmd.Name || before.Request != cmd.Request {
+	before := a.of(n)
+	if before.name != cmd.Name || before.request != cmd.Request {
 		return nil, ErrIdempotencyMismatch
 	}
-	return before.Answer, nil
+	if before.answer == "" {
+		return nil, nil
+	}
+	return json.RawMessage(before.answer), nil
 }
 
 // ErrIdempotencyMismatch refuses another request under a key that was used.
@@ -161,99 +255,10 @@ var ErrIdempotencyMismatch = Errorf(CodeIdempotencyMismatch, "This Idempotency-K
 
 // remembers reports whether the caller used the key.
 func (a *answers) remembers(ref CommandRef, now time.Time) bool {
-	return a.has(joinKey(ref.Caller, ref.Key), now)
+	return a.has(digestOf(ref.Caller, ref.Key), now)
 }
 
-// dueAt is one wait for the end of a claim's state. It is stale once the claim has
-// left that state: comparing times or states would not do, for an approval may be set to
-// end at the very moment at which the claim would have ended undecided, and one that was
-// taken back may be given again.
-type dueAt struct {
-	at    time.Time
-	claim *claim
-	wait  uint64
-}
-
-func (d dueAt) stale() bool { return d.claim.wait != d.wait }
-
-// before orders waits by time, and those of one time by their claims' ids: a decision has to
-// come out the same whatever way the state came about.
-func (d dueAt) before(e dueAt) bool {
-	if c := d.at.Compare(e.at); c != 0 {
-		return c < 0
-	}
-	return d.claim.id < e.claim.id
-}
-
-// dueHeap orders waits by time. Entries that went stale stay until compact.
-type dueHeap []dueAt
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].before(h[j]) }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(dueAt)) }
-func (h *dueHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	(*h)[len(*h)-1] = dueAt{} // let go of the claim
-	*h = (*h)[:len(*h)-1]
-	return last
-}
-
-// first lists what is due, in order, but at most limit of it. It looks only where something
-// is due.
-func (h dueHeap) first(now time.Time, limit int) (found []*claim) {
-	next := dueNodes{heap: h}
-	next.offer(0, now)
-	for len(next.nodes) > 0 && len(found) < limit {
-		i := heap.Pop(&next).(int)
-		if !h[i].stale() {
-			found = append(found, h[i].claim)
-		}
-		next.offer(2*i+1, now)
-		next.offer(2*i+2, now)
-	}
-	return found
-}
-
-// dueNodes are places in a heap that are to be looked at.
-type dueNodes struct {
-	heap  dueHeap
-	nodes []int
-}
-
-func (n *dueNodes) offer(i int, now time.Time) {
-	if i < len(n.heap) && !n.heap[i].at.After(now) {
-		heap.Push(n, i)
-	}
-}
-
-func (n *dueNodes) Len() int           { return len(n.nodes) }
-func (n *dueNodes) Less(i, j int) bool { return n.heap.Less(n.nodes[i], n.nodes[j]) }
-func (n *dueNodes) Swap(i, j int)      { n.nodes[i], n.nodes[j] = n.nodes[j], n.nodes[i] }
-func (n *dueNodes) Push(i any)         { n.nodes = append(n.nodes, i.(int)) }
-func (n *dueNodes) Pop() any {
-	last := n.nodes[len(n.nodes)-1]
-	n.nodes = n.nodes[:len(n.nodes)-1]
-	return last
-}
-
-// compact drops stale entries: those that come first at once, the others when they
-// outnumber the live ones.
-func (h *dueHeap) compact(live int) {
-	for len(*h) > 0 && (*h)[0].stale() {
-		heap.Pop(h)
-	}
-	const slack = 64 // below this many, carrying stale entries costs nothing
-	if len(*h) <= 2*live+slack {
-		return
-	}
-	kept := (*h)[:0]
-	for _, d := range *h {
-		if !d.stale() {
-			kept = append(kept, d)
-		}
-	}
-	clear((*h)[len(kept):])
-	*h = kept
-	heap.Init(h)
+// size is how many bytes it takes.
+func (a *answers) size() int64 {
+	return a.window.size() + int64(cap(a.order))*toldSize + a.texts.bytes
 }

@@ -12,8 +12,14 @@ import (
 // How messages are fetched from the server.
 const (
 	// fetchAhead is how many messages the server may send before they are asked
-	// for: enough that a reader never waits for a round trip.
-	fetchAhead = 512
+	// for, and fetchAheadBytes bounds those of one request, where messages are large. The
+	// next request is made when half of them are left: enough that a reader does not wait
+	// for a round trip, even where the processors are busy and one takes a while.
+	fetchAhead      = 2048
+	fetchAheadBytes = 16 * MaxMessageSize
+	// keptReady is how many of them wait where the reader takes them. The others wait in
+	// the connection.
+	keptReady = 512
 	// pullExpiry is how long the server keeps a request for more messages, and
 	// pullHeartbeat how often it shows meanwhile that it still has it; two missing
 	// ones mean that it is gone. It is the shortest that the library takes.
@@ -149,10 +155,10 @@ func openFeed(ctx context.Context, s *Stream, subject string, after uint64) (*fe
 	}
 	f := &feed{
 		s: s, name: consumer.CachedInfo().Name, expected: 1,
-		messages: make(chan message, fetchAhead), ended: make(chan error, 1), closed: make(chan struct{}),
+		messages: make(chan message, keptReady), ended: make(chan error, 1), closed: make(chan struct{}),
 	}
 	f.consume, err = consumer.Consume(f.take,
-		jetstream.PullMaxMessages(fetchAhead), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.PullMaxMessagesWithBytesLimit(fetchAhead, fetchAheadBytes), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { f.end(err) }))
 	return f, err
 }

@@ -125,7 +125,7 @@ func (f *claimsFold) decided(rec eventstore.Record, id string, to domain.Status,
 }
 
 func (f *claimsFold) store(ctx context.Context, t *target) error {
-	var added [][]any
+	added := rowsOf(claimColumns)
 	var changes claimChanges
 	counts := map[claimSort]int{}
 	for _, r := range f.touched {
@@ -135,13 +135,21 @@ func (f *claimsFold) store(ctx context.Context, t *target) error {
 			changes.add(r)
 			continue
 		}
-		added = append(added, []any{
+		added.begin()
+		for _, text := range []string{
 			r.ClaimID, r.Namespace, r.ServiceID, r.Service, r.PublicKey, r.AgentIP, string(r.Status),
-			r.Subject, r.AgentID, r.AgentName, r.Reason, r.AutoApproved,
-			r.CreatedAt, r.ApprovedAt, r.RejectedAt, r.RevokedAt, r.ExpiredAt, r.ExpiresAt, r.position,
-		})
+			r.Subject, r.AgentID, r.AgentName, r.Reason,
+		} {
+			added.text(text)
+		}
+		added.boolean(r.AutoApproved)
+		added.time(r.CreatedAt)
+		for _, at := range []*time.Time{r.ApprovedAt, r.RejectedAt, r.RevokedAt, r.ExpiredAt, r.ExpiresAt} {
+			added.optionalTime(at)
+		}
+		added.bigint(r.position)
 	}
-	if err := t.insert(ctx, "claims", claimColumns, added); err != nil {
+	if err := t.insert(ctx, "claims", added); err != nil {
 		return err
 	}
 	if len(changes.ids) > 0 {

@@ -48,7 +48,7 @@ type feedFold struct {
 	inactive map[string]bool
 	sets     map[string]*feedSetChange
 
-	changes   [][]any
+	changes   *rows
 	changedAt uint64 // position of the last of them
 	step      int    // of the next one in the same commit
 }
@@ -91,14 +91,14 @@ func foldFeedAndNamespaces(ctx context.Context, t *target, records []eventstore.
 }
 
 func foldFeed(ctx context.Context, t *target, records []eventstore.Record) error {
-	f := feedFold{rows: map[string]*feedRow{}, inactive: map[string]bool{}, sets: map[string]*feedSetChange{}}
+	f := feedFold{rows: map[string]*feedRow{}, inactive: map[string]bool{}, sets: map[string]*feedSetChange{}, changes: rowsOf(feedChangeColumns)}
 	if err := f.load(ctx, t, records); err != nil {
 		return err
 	}
 	if err := each(records, domain.KindClaims, f.apply); err != nil {
 		return err
 	}
-	if err := t.insert(ctx, "changes", feedChangeColumns, f.changes); err != nil {
+	if err := t.insert(ctx, "changes", f.changes); err != nil {
 		return err
 	}
 	return f.store(ctx, t)
@@ -214,7 +214,7 @@ func (f *feedFold) changeSet(rec eventstore.Record, r *feedRow, change int) {
 	if rec.Position != f.changedAt {
 		f.changedAt, f.step = rec.Position, 0
 	}
-	f.changes = append(f.changes, feedChangeRow(rec.Position, f.step, change > 0, r))
+	addFeedChange(f.changes, rec.Position, f.step, change > 0, r)
 	f.step++
 	set := f.sets[r.claim.ServiceID]
 	if set == nil {
@@ -226,7 +226,7 @@ func (f *feedFold) changeSet(rec eventstore.Record, r *feedRow, change int) {
 }
 
 func (f *feedFold) store(ctx context.Context, t *target) error {
-	var added [][]any
+	added := rowsOf(feedColumns)
 	var ended []string
 	var changes feedRowChanges
 	for _, r := range f.touched {
@@ -238,14 +238,18 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 		case r.stored:
 			changes.add(r)
 		default:
-			var position *uint64
-			if c.Position != 0 {
-				position = &c.Position
+			added.begin()
+			for _, text := range []string{c.ClaimID, c.ServiceID, c.Namespace, c.PublicKey, c.Service, c.Subject, c.AgentID, c.AgentName} {
+				added.text(text)
 			}
-			added = append(added, []any{
-				c.ClaimID, c.ServiceID, c.Namespace, c.PublicKey, c.Service, c.Subject, c.AgentID, c.AgentName,
-				r.approvedAt, c.ExpiresAt, position, r.listed,
-			})
+			added.optionalTime(r.approvedAt)
+			added.optionalTime(c.ExpiresAt)
+			if c.Position != 0 {
+				added.bigint(c.Position)
+			} else {
+				added.null()
+			}
+			added.boolean(r.listed)
 		}
 	}
 	if len(ended) > 0 {
@@ -263,7 +267,7 @@ func (f *feedFold) store(ctx context.Context, t *target) error {
 		}
 		t.queue(feedSetsSQL, services, revisions, changes)
 	}
-	return t.insert(ctx, "claims", feedColumns, added)
+	return t.insert(ctx, "claims", added)
 }
 
 // feedRowChanges are the columns of the rows to update: claims that were pending and are

@@ -36,12 +36,20 @@ var feedChangeColumns = []string{
 	"subject", "agent_id", "agent_name", "approved_at", "expires_at", "approval",
 }
 
-func feedChangeRow(position uint64, step int, added bool, r *feedRow) []any {
+func addFeedChange(rows *rows, position uint64, step int, added bool, r *feedRow) {
 	c := r.claim
-	return []any{
-		c.ServiceID, position, step, c.ClaimID, added, c.Namespace, c.PublicKey, c.Service,
-		c.Subject, c.AgentID, c.AgentName, r.approvedAt, c.ExpiresAt, c.Position,
+	rows.begin()
+	rows.text(c.ServiceID)
+	rows.bigint(position)
+	rows.integer(step)
+	rows.text(c.ClaimID)
+	rows.boolean(added)
+	for _, text := range []string{c.Namespace, c.PublicKey, c.Service, c.Subject, c.AgentID, c.AgentName} {
+		rows.text(text)
 	}
+	rows.optionalTime(r.approvedAt)
+	rows.optionalTime(c.ExpiresAt)
+	rows.bigint(c.Position)
 }
 
 // trimmedTo is up to where a model that stands at a position has forgotten changes.

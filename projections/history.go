@@ -18,53 +18,80 @@ var historyColumns = []string{
 // and challenges, and sealed secrets. The history is read by people who need none of them.
 var secretFields = []string{"token_hash", "key_hash", "challenge_hash", "secret", "auth_value", "former_secrets"}
 
-// storedEvents are the parts of a commit that must be kept as they were recorded,
-// before events of old schema versions are brought up to the current one.
-type storedEvents struct {
-	Events []struct {
-		Type    domain.EventType `json:"type"`
-		Version int              `json:"version"`
-		Data    json.RawMessage  `json:"data"`
-	} `json:"events"`
-}
-
 func applyHistory(ctx context.Context, t *target, records []eventstore.Record) error {
-	var rows [][]any
+	events := 0
 	for _, rec := range records {
-		events, err := EventsOf(rec)
-		if err != nil {
+		events += len(rec.Commit.Events)
+	}
+	rows, next := rowsOf(historyColumns), 0
+	more := func() (bool, error) {
+		if next == len(records) {
+			return false, nil
+		}
+		next++
+		return true, addHistory(rows, records[next-1])
+	}
+	if events >= copyFrom {
+		return t.insertAsMade(ctx, "events", rows, more)
+	}
+	for range records {
+		if _, err := more(); err != nil {
 			return err
 		}
-		for i, e := range events {
-			var claimID *string
-			if e.ClaimID != "" {
-				claimID = &e.ClaimID
-			}
-			var service *string
-			if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
-				service = &p.Service
-			}
-			rows = append(rows, []any{
-				e.Position, e.Index, e.EventID, string(e.Type), e.SchemaVersion, e.Namespace, string(e.Kind), claimID, service,
-				string(e.Actor.Kind), e.Actor.ID, e.Actor.Agent, e.Time, e.CommitID, e.CommitVersion, e.Prev[:], e.Hash[:], string(e.Data),
-			})
-		}
 	}
-	return t.insert(ctx, "events", historyColumns, rows)
+	return t.insert(ctx, "events", rows)
+}
+
+// addHistory adds the events of a commit.
+func addHistory(rows *rows, rec eventstore.Record) error {
+	events, err := EventsOf(rec)
+	if err != nil {
+		return err
+	}
+	for i, e := range events {
+		rows.begin()
+		rows.bigint(e.Position)
+		rows.integer(e.Index)
+		rows.text(e.EventID)
+		rows.text(string(e.Type))
+		rows.integer(e.SchemaVersion)
+		rows.text(e.Namespace)
+		rows.text(string(e.Kind))
+		if e.ClaimID != "" {
+			rows.text(e.ClaimID)
+		} else {
+			rows.null()
+		}
+		if p, ok := rec.Commit.Events[i].Payload.(domain.ClaimSubmitted); ok {
+			rows.text(p.Service)
+		} else {
+			rows.null()
+		}
+		rows.text(string(e.Actor.Kind))
+		rows.text(e.Actor.ID)
+		rows.text(e.Actor.Agent)
+		rows.time(e.Time)
+		rows.text(e.CommitID)
+		rows.bigint(e.CommitVersion)
+		rows.bytes(e.Prev[:])
+		rows.bytes(e.Hash[:])
+		rows.text(string(e.Data))
+	}
+	return nil
 }
 
 // EventsOf are the events of a commit as the history has them, straight from the log.
 func EventsOf(rec eventstore.Record) ([]HistoryEvent, error) {
 	c := rec.Commit
-	var stored storedEvents
-	if err := json.Unmarshal(rec.Stored, &stored); err != nil {
+	recorded, err := domain.RecordedEvents(rec.Stored)
+	if err != nil {
 		return nil, err
 	}
-	if len(stored.Events) != len(c.Events) {
-		return nil, fmt.Errorf("%d events were recorded and %d read", len(stored.Events), len(c.Events))
+	if len(recorded) != len(c.Events) {
+		return nil, fmt.Errorf("%d events were recorded and %d read", len(recorded), len(c.Events))
 	}
 	events := make([]HistoryEvent, len(c.Events))
-	for i, e := range stored.Events {
+	for i, e := range recorded {
 		data := e.Data
 		if c.Kind != domain.KindClaims {
 			var err error

@@ -165,12 +165,22 @@ func (f *namespacesFold) applyClaims(rec eventstore.Record, p domain.Payload) er
 }
 
 func (f *namespacesFold) store(ctx context.Context, t *target) error {
-	var added, approved [][]any
+	added, approved := rowsOf(namespaceColumns), rowsOf(approvedClaimColumns)
 	for _, r := range f.touched {
 		if r.stored {
 			t.queueOne("namespace "+r.name, namespacesUpdateSQL, r.name, r.owner, r.active, r.policy, r.approved)
 		} else {
-			added = append(added, []any{r.name, r.owner, r.createdAt, r.active, r.policy, r.approved})
+			added.begin()
+			added.text(r.name)
+			added.text(r.owner)
+			added.time(r.createdAt)
+			added.boolean(r.active)
+			if r.policy != nil {
+				added.text(*r.policy)
+			} else {
+				added.null()
+			}
+			added.bigint(uint64(r.approved))
 		}
 	}
 	var ended []string
@@ -178,7 +188,9 @@ func (f *namespacesFold) store(ctx context.Context, t *target) error {
 		c := f.claims[id]
 		switch {
 		case c.now && !c.before:
-			approved = append(approved, []any{id, c.namespace})
+			approved.begin()
+			approved.text(id)
+			approved.text(c.namespace)
 		case c.before && !c.now:
 			ended = append(ended, id)
 		}
@@ -186,8 +198,8 @@ func (f *namespacesFold) store(ctx context.Context, t *target) error {
 	if len(ended) > 0 {
 		t.queue(namespacesForgetClaimsSQL, ended)
 	}
-	if err := t.insert(ctx, "namespaces", namespaceColumns, added); err != nil {
+	if err := t.insert(ctx, "namespaces", added); err != nil {
 		return err
 	}
-	return t.insert(ctx, "approved_claims", approvedClaimColumns, approved)
+	return t.insert(ctx, "approved_claims", approved)
 }

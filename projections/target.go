@@ -1,18 +1,16 @@
 package projections
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// copyFrom is the number of rows from which COPY is faster than INSERT: it takes a
-// round trip more, and then a fifth of the time for a row.
-const copyFrom = 16
 
 // rollbackTimeout bounds taking back what a failed transaction did.
 const rollbackTimeout = 5 * time.Second
@@ -97,27 +95,40 @@ func (t *target) queueOne(what, sql string, args ...any) {
 }
 
 // insert adds rows to a table. Many are copied at once.
-func (t *target) insert(ctx context.Context, table string, columns []string, rows [][]any) error {
-	for _, row := range rows {
-		representable(row)
-	}
-	if len(rows) >= copyFrom {
-		t.begin()
-		if err := t.flush(ctx); err != nil {
-			return err
-		}
-		_, err := t.conn.CopyFrom(ctx, pgx.Identifier{t.schema, table}, columns, pgx.CopyFromRows(rows))
-		return err
+func (t *target) insert(ctx context.Context, table string, r *rows) error {
+	if r.n >= copyFrom {
+		r.end()
+		return t.copy(ctx, table, r.columns, bytes.NewReader(r.copied))
 	}
 	var places []string
-	for i := range columns {
+	for i := range r.columns {
 		places = append(places, fmt.Sprintf("$%d", i+1))
 	}
-	sql := fmt.Sprintf("INSERT INTO {schema}.%s (%s) VALUES (%s)", table, strings.Join(columns, ", "), strings.Join(places, ", "))
-	for _, row := range rows {
+	sql := fmt.Sprintf("INSERT INTO {schema}.%s (%s) VALUES (%s)", table, strings.Join(r.columns, ", "), strings.Join(places, ", "))
+	for _, row := range r.few {
 		t.queue(sql, row...)
 	}
 	return nil
+}
+
+// insertAsMade adds rows that more makes as they are taken, copyFrom of them at least. It
+// adds them until it says that there are no more.
+func (t *target) insertAsMade(ctx context.Context, table string, r *rows, more func() (bool, error)) error {
+	made := &rowReader{rows: r, more: more}
+	if err := t.copy(ctx, table, r.columns, made); made.err == nil {
+		return err
+	}
+	return made.err // and not that the copying was given up
+}
+
+func (t *target) copy(ctx context.Context, table string, columns []string, binary io.Reader) error {
+	t.begin()
+	if err := t.flush(ctx); err != nil {
+		return err
+	}
+	sql := in(t.schema, fmt.Sprintf("COPY {schema}.%s (%s) FROM STDIN (FORMAT binary)", table, strings.Join(columns, ", ")))
+	_, err := t.conn.PgConn().CopyFrom(ctx, binary, sql)
+	return err
 }
 
 // flush sends what is queued.
@@ -147,12 +158,16 @@ func representable(args []any) []any {
 	for i, arg := range args {
 		switch arg := arg.(type) {
 		case string:
-			args[i] = strings.ReplaceAll(arg, "\x00", "\uFFFD")
+			if strings.IndexByte(arg, 0) >= 0 { // seldom, and what is put back is allocated
+				args[i] = withoutZeros(arg)
+			}
 		case []string:
 			for j := range arg {
-				arg[j] = strings.ReplaceAll(arg[j], "\x00", "\uFFFD")
+				arg[j] = withoutZeros(arg[j])
 			}
 		}
 	}
 	return args
 }
+
+func withoutZeros(text string) string { return strings.ReplaceAll(text, "\x00", "\uFFFD") }

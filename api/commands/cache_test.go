@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime"
@@ -208,5 +209,76 @@ func TestManyUseMoreThanThereIsRoomFor(t *testing.T) {
 	}
 	if total != clients*each {
 		t.Errorf("%d claims are there, of %d", total, clients*each)
+	}
+}
+
+// waiting is a place for snapshots where saving takes until it is let.
+type waiting struct {
+	eventstore.MemorySnapshots
+	let chan struct{}
+}
+
+func (w *waiting) Save(ctx context.Context, name string, contents []byte) error {
+	select {
+	case <-w.let:
+		return w.MemorySnapshots.Save(ctx, name, contents)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// What had to go does not fill the memory while it waits to be saved, however slow that is;
+// of what finds no room there the log has everything.
+func TestWhatHadToGoDoesNotPileUp(t *testing.T) {
+	t.Parallel()
+	const spaces = 12
+	memory := eventstore.NewMemory()
+	first := newTester(t, memory)
+	for i := range spaces {
+		first.namespace(fmt.Sprint("ns-", i))
+		first.submit(fmt.Sprint("ns-", i))
+		first.submit(fmt.Sprint("ns-", i))
+	}
+	held, _ := first.claims.Peek("ns-0")
+	one := int64(0)
+	held.view(func(s *domain.Claims) { one = s.Size() })
+
+	kept := &waiting{let: make(chan struct{})}
+	x := newTester(t, memory, func(c *Config) {
+		c.ClaimsMemory, c.Snapshots, c.SnapshotEvery = 2*leavingMemory*one, kept, 4 // two commits are worth it when they go
+	})
+	for i := range spaces {
+		x.stateOf(fmt.Sprint("ns-", i))
+		if waiting := x.saver.leaving.Load(); waiting > 2*one {
+			t.Fatalf("%d bytes wait, of %d that may", waiting, 2*one)
+		}
+	}
+	eventually(t, "something that had to go", func() bool { return x.saver.leaving.Load() > 0 })
+	close(kept.let)
+	eventually(t, "all to be saved", func() bool { return x.saver.leaving.Load() == 0 })
+	for i := range spaces {
+		name := fmt.Sprint("ns-", i)
+		if got, want := x.stateOf(name), first.stateOf(name); string(got) != string(want) {
+			t.Errorf("%s comes back as another", name)
+		}
+	}
+}
+
+// What goes is saved for less than what stays, but not for a few commits, and not all of
+// what is old again and again.
+func TestWhatIsWorthASnapshot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		every            uint64
+		claims           int
+		staying, leaving uint64
+	}{
+		{0, 0, DefaultSnapshotEvery, leavingNew}, {0, 1000, DefaultSnapshotEvery, leavingNew},
+		{0, 100_000, 100_000 / snapshotShare, 100_000 / leavingShare}, {2, 3, 2, 1}, {2, 1000, 125, leavingNew}, {40, 3, 40, leavingNew},
+	} {
+		x := &Executor{Config: Config{SnapshotEvery: c.every}}
+		if staying, leaving := x.snapshotDue(c.claims), x.leavingDue(c.claims); staying != c.staying || leaving != c.leaving {
+			t.Errorf("every %d, of %d claims: %d and %d commits, not %d and %d", c.every, c.claims, staying, leaving, c.staying, c.leaving)
+		}
 	}
 }

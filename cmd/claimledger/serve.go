@@ -62,7 +62,7 @@ type serveCommand struct {
 	RateLimitAddress    float64         `default:"0" help:"Requests a second for each client address; 0: any number." placeholder:"N"`
 	TrustedProxies      []netip.Prefix  `help:"Proxies that are believed when they say in X-Forwarded-For for whom they ask, as networks such as 10.0.0.0/8. It counts for --rate-limit-address alone." placeholder:"CIDR,…"`
 	MaxConnections      int             `default:"0" help:"Connections that clients may hold at once; when there are more, idle ones go first. Default: 4096, or three quarters of the files that the process may open, if that is less." placeholder:"N"`
-	ClaimsMemory        int             `default:"256" help:"About how much memory the claims of the namespaces in use may take, in MiB: 256 hold some 350,000 claims. Those used least recently go first, and come back from a snapshot." placeholder:"MIB"`
+	ClaimsMemory        int             `default:"256" help:"About how much memory the claims of the namespaces in use may take, in MiB: 256 hold some 800,000 claims. Those used least recently go first, and come back from a snapshot." placeholder:"MIB"`
 	MaxServices         int             `default:"50" help:"Services a namespace may have." placeholder:"N"`
 	MaxKeys             int             `default:"10" help:"Active keys a service may have." placeholder:"N"`
 	MaxWebhooks         int             `default:"5" help:"Webhooks a service may have." placeholder:"N"`
