@@ -48,6 +48,14 @@ func (l *sealedLedger) again(s secretKeySettings) error {
 	return nil
 }
 
+// opens makes sure that a ring opens what is in force: nothing is begun that cannot be ended.
+func (l *sealedLedger) opens(r *keyRing, ring *domain.SealRing) error {
+	if lacking := lackingKeys(l.inForce(), ring); len(lacking) > 0 {
+		return fmt.Errorf("%s lacks %s, with which webhook secrets in force are encrypted: put the key back on a line of its own", r.path, strings.Join(lacking, ", "))
+	}
+	return nil
+}
+
 // reseal seals what is in force with the ring's first key, where it is sealed with another.
 // Each webhook is a commit of its own: if we crash between two, running it again goes on
 // with those that are left.
@@ -57,9 +65,8 @@ func (s secretKeySettings) reseal(l *sealedLedger, r *keyRing) (webhooks int, er
 		return 0, err
 	}
 	for range maxResealPasses {
-		// Nothing is begun that cannot be ended.
-		if lacking := lackingKeys(l.inForce(), ring); len(lacking) > 0 {
-			return webhooks, fmt.Errorf("%s lacks %s, with which webhook secrets in force are encrypted: put the key back on a line of its own", r.path, strings.Join(lacking, ", "))
+		if err := l.opens(r, ring); err != nil {
+			return webhooks, err
 		}
 		left := l.x.Directory().SealedOtherwise(ring.First().ID(), time.Now())
 		if len(left) == 0 {
@@ -158,6 +165,13 @@ func (c *secretKeyRotateCommand) Run(w *world) error {
 	}
 	return c.change(func(r *keyRing) error {
 		return c.ledger(w, func(l *sealedLedger) error {
+			ring, err := r.ring()
+			if err == nil {
+				err = l.opens(r, ring)
+			}
+			if err != nil {
+				return err
+			}
 			before := r.ids()[0]
 			for id, n := range l.inForce() {
 				if id != before {

@@ -163,8 +163,10 @@ func TestRotateSecretKey(t *testing.T) {
 	if !strings.Contains(lacks.out, "missing") || !strings.Contains(lacks.err, "lacks "+second.KeyID) {
 		t.Errorf("%+v", lacks)
 	}
-	if r := s.run(exitFailure, "reseal", "--secret-key-file", old); !strings.Contains(r.err, "lacks "+second.KeyID) {
-		t.Errorf("%+v", r)
+	for _, command := range []string{"reseal", "rotate"} {
+		if r := s.run(exitFailure, command, "--secret-key-file", old); !strings.Contains(r.err, "lacks "+second.KeyID) {
+			t.Errorf("%+v", r)
+		}
 	}
 	p = serve(t, flags...)
 	tn = tn.at(newClient(t, p.address))
