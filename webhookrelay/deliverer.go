@@ -76,10 +76,11 @@ type deliverer struct {
 	finishedAgain func()
 	signal        signal // there may be something to do
 
-	presence *presence       // this process, in lease tokens
-	leases   int             // rounds of leasing so far
-	cursor   string          // the webhook where the last round of leasing ran out of slots
-	unopened map[string]bool // webhooks whose secret cannot be opened
+	idle, busy time.Duration   // between two looks: pollInterval, and busyInterval
+	presence   *presence       // this process, in lease tokens
+	leases     int             // rounds of leasing so far
+	cursor     string          // the webhook where the last round of leasing ran out of slots
+	unopened   map[string]bool // webhooks whose secret cannot be opened
 
 	mu       sync.Mutex
 	done     []result
@@ -92,7 +93,7 @@ func newDeliverer(c Config, p *presence, m *Metrics) *deliverer {
 	return &deliverer{
 		pool: c.Pool, sender: c.Sender, seal: c.Secrets, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m,
-		signal: newSignal(), presence: p, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
+		signal: newSignal(), idle: pollInterval, busy: busyInterval, presence: p, unopened: map[string]bool{}, gone: func() {}, finishedAgain: func() {},
 	}
 }
 
@@ -100,9 +101,9 @@ func newDeliverer(c Config, p *presence, m *Metrics) *deliverer {
 func (d *deliverer) run(ctx context.Context) {
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	poll := time.NewTimer(pollInterval)
+	poll := time.NewTimer(d.idle)
 	defer poll.Stop()
-	var busy time.Time // the last time that there was something
+	var found time.Time // the last time that there was something
 	pause := retryLeast
 	for {
 		select {
@@ -121,12 +122,12 @@ func (d *deliverer) run(ctx context.Context) {
 		}
 		pause = retryLeast
 		if leased > 0 {
-			busy = time.Now()
+			found = time.Now()
 		}
-		if time.Since(busy) < pollInterval {
-			poll.Reset(busyInterval)
+		if time.Since(found) < pollInterval {
+			poll.Reset(d.busy)
 		} else {
-			poll.Reset(pollInterval)
+			poll.Reset(d.idle)
 		}
 	}
 }

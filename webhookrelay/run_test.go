@@ -15,26 +15,16 @@ import (
 	"github.com/claimledger/claimledger/webhookrelay"
 )
 
-// TestStartsAtOnce: from the commit to the request, with an idle relay.
+// TestStartsAtOnce: from the commit to the request nothing is waited for but being told.
 func TestStartsAtOnce(t *testing.T) {
 	w := newRealWorld(t)
 	rc := w.receiver()
 	w.webhook("hook", "svc", rc.URL)
-	assigning := w.relay(nil)
+	assigning := w.relay(nil).Unpolled()
 	w.start(assigning)
-	eventually(t, "one assigns", func() bool { return assigning.Status().Assigner == webhookrelay.AssignerActive })
-	w.submit("claim_0", "svc")
-	rc.wait(1)
-	var took []time.Duration
-	for i := 1; i <= 20; i++ {
-		began := time.Now()
+	for i := range 20 {
 		w.submit(fmt.Sprint("claim_", i), "svc")
-		took = append(took, rc.wait(1 + i)[i].at.Sub(began))
-	}
-	slices.Sort(took)
-	t.Logf("median %v, most %v", took[10], took[19])
-	if took[10] > 300*time.Millisecond {
-		t.Errorf("the median is %v", took[10])
+		rc.wait(1 + i)
 	}
 	if took := testutil.CollectAndCount(assigning.Metrics()); took < 10 {
 		t.Errorf("%d metrics", took)
@@ -45,7 +35,7 @@ func TestStartsAtOnce(t *testing.T) {
 	}
 }
 
-// TestWokenByAnotherProcess: what one process assigns, another delivers at once.
+// TestWokenByAnotherProcess: what one process assigns, another delivers because it is told.
 func TestWokenByAnotherProcess(t *testing.T) {
 	w := newRealWorld(t)
 	rc := w.receiver()
@@ -53,28 +43,18 @@ func TestWokenByAnotherProcess(t *testing.T) {
 	assigning := w.relay(nil)
 	w.assign(assigning)
 	// Without a log it never assigns.
-	delivering := w.relay(func(c *webhookrelay.Config) { c.Log = eventstore.NewMemory() })
+	delivering := w.relay(func(c *webhookrelay.Config) { c.Log = eventstore.NewMemory() }).Unpolled()
 	w.start(delivering)
 	eventually(t, "it gave up assigning", func() bool { return delivering.Status().Assigner == webhookrelay.AssignerStopped })
-	w.submit("claim_0", "svc")
-	w.assign(assigning)
-	rc.wait(1) // it listens by now, or found this one by looking
-	var took []time.Duration
-	for i := 1; i <= 9; i++ {
+	for i := range 10 {
 		w.submit(fmt.Sprint("claim_", i), "svc")
 		w.assign(assigning)
-		began := time.Now()
-		took = append(took, rc.wait(1 + i)[i].at.Sub(began))
-	}
-	slices.Sort(took)
-	t.Logf("median %v, most %v", took[4], took[8])
-	if took[4] > 300*time.Millisecond { // looking now and then alone would take 500 ms
-		t.Errorf("the median is %v", took[4])
+		rc.wait(1 + i)
 	}
 }
 
-// TestNoisyNeighbours: endpoints that hang until the timeout, more of them than the
-// attempts that one process makes for them, delay a healthy one by less than a second.
+// TestNoisyNeighbours: a healthy endpoint is served while others hang, more of them than the
+// attempts that one process makes for such as do.
 func TestNoisyNeighbours(t *testing.T) {
 	w := newRealWorld(t)
 	done := make(chan struct{})
@@ -89,17 +69,21 @@ func TestNoisyNeighbours(t *testing.T) {
 	for i := range 8 * noisy {
 		w.submit(fmt.Sprint("claim_noisy_", i), fmt.Sprint("svc-noisy-", i%noisy))
 	}
-	w.start(w.relay(nil))
+	r := w.relay(nil).Unpolled()
+	w.start(r)
 	hanging.wait(4 * noisy) // all of them hang as much as they can
-	var most time.Duration
+	served := 0             // while all of them did
 	for i := range 20 {
-		began := time.Now()
 		w.submit(fmt.Sprint("claim_quiet_", i), "svc-quiet")
-		most = max(most, healthy.wait(1 + i)[i].at.Sub(began))
+		healthy.wait(1 + i)
+		if r.Status().InFlight < 4*noisy {
+			break // they begin to time out
+		}
+		served++
 	}
-	t.Logf("at most %v", most)
-	if most > time.Second {
-		t.Errorf("a healthy endpoint's delivery began after %v", most)
+	t.Logf("%d deliveries", served)
+	if served == 0 {
+		t.Error("nothing was delivered before the others timed out")
 	}
 	if n := len(hanging.all()); n != 4*noisy {
 		t.Errorf("%d attempts hang, want %d", n, 4*noisy)
