@@ -137,17 +137,20 @@ func (c *benchCommand) Run(w *world) error {
 }
 
 type soakCommand struct {
-	Commits     int `default:"1000000" help:"How many." placeholder:"N"`
-	Connections int `default:"64" help:"How many clients at once." placeholder:"N"`
+	Commits      int  `default:"1000000" help:"How many." placeholder:"N"`
+	Connections  int  `default:"64" help:"How many clients at once." placeholder:"N"`
+	Moving       bool `help:"Each tenth has namespaces of its own: those before are in use no more."`
+	ClaimsMemory int  `default:"0" help:"What the ledger may hold of claims in memory, in MiB; 0: as serve does unless told otherwise." placeholder:"MIB"`
 	benchSettings
 }
 
 // Help is shown below the flags.
 func (soakCommand) Help() string {
 	return `Claims are submitted, approved and revoked. Signing and checking the log are between the loads and
-not in the rates.
+not in the rates. The claims that the ledger holds grow with what is in use until they take what they may:
+a load that moves on shows what happens from there.
 
-Example: claimledger bench soak --commits 1000000`
+Example: claimledger bench soak --commits 1000000 --moving --claims-memory 32`
 }
 
 // Run soaks and prints.
@@ -155,13 +158,18 @@ func (c *soakCommand) Run(w *world) error {
 	if c.Commits < bench.MinSoak || c.Connections < 1 {
 		return usageError{fmt.Errorf("--commits must be at least %d, and --connections 1", bench.MinSoak)}
 	}
+	if c.ClaimsMemory < 0 || c.ClaimsMemory > maxClaimsMemory {
+		return usageError{fmt.Errorf("--claims-memory must be from 0 to %d", maxClaimsMemory)}
+	}
 	config := c.config(w)
 	if err := config.ValidateSoak(); err != nil {
 		return usageError{err}
 	}
 	var soak bench.Soak
 	err := c.within(w, &config, func() (err error) {
-		soak, err = bench.RunSoak(w.ctx, config, c.Commits, c.Connections)
+		soak, err = bench.RunSoak(w.ctx, config, bench.SoakLoad{
+			Commits: c.Commits, Connections: c.Connections, Moving: c.Moving, ClaimsMemory: c.ClaimsMemory,
+		})
 		return err
 	})
 	if err != nil {

@@ -56,12 +56,13 @@ func TestBench(t *testing.T) {
 func TestBenchSoak(t *testing.T) {
 	t.Parallel()
 	dir := pgtest.Dir(t)
-	out := must(t, "bench", "soak", "--json", "--data-dir", dir, "--commits", "100", "--namespaces", "3", "--connections", "4")
+	out := must(t, "bench", "soak", "--json", "--data-dir", dir, "--commits", "100", "--namespaces", "3", "--connections", "4",
+		"--moving", "--claims-memory", "1")
 	var soak bench.Soak
 	if err := json.Unmarshal([]byte(out), &soak); err != nil {
 		t.Fatalf("%v:\n%s", err, out)
 	}
-	if soak.Commits != 90 || len(soak.Tenths) != 10 || soak.LastToFirst <= 0 || soak.Growth <= 0 {
+	if soak.Commits != 90 || len(soak.Tenths) != 10 || soak.LastToFirst <= 0 || soak.Growth <= 0 || soak.Tenths[9].Claims <= 0 {
 		t.Errorf("the soak gave %+v", soak)
 	}
 	isEmpty(t, dir)
@@ -98,7 +99,7 @@ func TestBenchLedgerEndsWithItsBench(t *testing.T) {
 func TestBenchBadSettings(t *testing.T) {
 	for _, args := range [][]string{
 		{"--workload", "nonsense"}, {"--workload", "["}, {"--rounds", "0"}, {"--duration", "0s"}, {"--duration", "1h"}, {"--claims", "0"}, {"--events", "0"}, {"--most-connections", "-1"},
-		{"--noise", "sleep"}, {"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"},
+		{"--noise", "sleep"}, {"--namespaces", "0"}, {"--roles", "cook"}, {"--roles", "projector"}, {"soak", "--commits", "1"}, {"soak", "--connections", "0"}, {"soak", "--claims-memory", "-1"},
 	} {
 		if r := outcome(t, nil, append([]string{"bench"}, args...)...); r.code != exitUsage {
 			t.Errorf("bench %v ended with %d: %s", args, r.code, r.err)

@@ -119,6 +119,7 @@ const (
 	cpuMetric        = "process_cpu_seconds_total"
 	memoryMetric     = "process_resident_memory_bytes"
 	heapMetric       = "go_memstats_heap_inuse_bytes"
+	claimsMetric     = "claimledger_claims_memory_bytes"
 	appliedMetrics   = "claimledger_projector_applied_commits_total{"
 	assignerLag      = "claimledger_webhook_assigner_lag_commits"
 	inFlightMetric   = "claimledger_webhook_attempts_in_flight"

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"text/tabwriter"
 
 	"github.com/claimledger/claimledger/domain"
@@ -20,6 +22,15 @@ const (
 	// MinSoak is one claim in each tenth.
 	MinSoak = soakTenths * commitsPerClaim
 )
+
+// SoakLoad is what a soak gives a ledger to do.
+type SoakLoad struct {
+	Commits, Connections int
+	// Moving has each tenth in namespaces of its own: what was in use before is not any more.
+	Moving bool
+	// ClaimsMemory is what the ledger may hold of claims, in MiB; 0: what it takes by itself.
+	ClaimsMemory int
+}
 
 // Soak is a long run of the same load.
 type Soak struct {
@@ -40,11 +51,15 @@ type Tenth struct {
 	P99      float64 `json:"p99_ms"`
 	Resident float64 `json:"resident_bytes"` // of the ledger, PostgreSQL apart
 	Heap     float64 `json:"heap_bytes"`
+	Claims   float64 `json:"claims_bytes"`             // of the heap, the claims that are held
 	Lag      float64 `json:"read_models_behind_after"` // seconds
 }
 
 // RunSoak appends commits: claims in many namespaces, each with its whole life.
-func RunSoak(ctx context.Context, c Config, commits, connections int) (s Soak, err error) {
+func RunSoak(ctx context.Context, c Config, load SoakLoad) (s Soak, err error) {
+	if load.ClaimsMemory > 0 {
+		c.ServeFlags = append(slices.Clip(c.ServeFlags), "--claims-memory", strconv.Itoa(load.ClaimsMemory))
+	}
 	b := &bench{Config: c}
 	if b.ledger, err = startLedger(ctx, c); err != nil {
 		return s, err
@@ -55,9 +70,14 @@ func RunSoak(ctx context.Context, c Config, commits, connections int) (s Soak, e
 		return s, err
 	}
 	s.Machine = describeMachine(c)
-	perTenth := commits / MinSoak
-	for range soakTenths {
-		t, err := b.tenth(ctx, tenants, perTenth, connections)
+	perTenth := load.Commits / MinSoak
+	for i := range soakTenths {
+		if i > 0 && load.Moving {
+			if tenants, err = b.newTenants(ctx, i*b.Namespaces, b.Namespaces, nil); err != nil {
+				return s, err
+			}
+		}
+		t, err := b.tenth(ctx, tenants, perTenth, load.Connections)
 		if err != nil {
 			return s, err
 		}
@@ -94,7 +114,7 @@ func (b *bench) tenth(ctx context.Context, tenants []*tenant, claims, connection
 	values, err := b.ledger.metrics(ctx)
 	return Tenth{
 		Commits: sum.Done, Rate: sum.rate(), P99: milliseconds(sum.quantile(0.99)),
-		Resident: values[memoryMetric], Heap: values[heapMetric], Lag: lag.Seconds(),
+		Resident: values[memoryMetric], Heap: values[heapMetric], Claims: values[claimsMetric], Lag: lag.Seconds(),
 	}, err
 }
 
@@ -141,9 +161,9 @@ func (b *bench) lives(ctx context.Context, tenants []*tenant, n, connections int
 func (s Soak) Print(out io.Writer) error {
 	fmt.Fprintf(out, "%d commits, %s, %d CPUs, data on %s\n\n", s.Commits, s.Machine.System, s.Machine.CPUs, s.Machine.Disk)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "tenth\tcommits/s\tp99 ms\tresident MiB\theap MiB\tread models behind, s")
+	fmt.Fprintln(table, "tenth\tcommits/s\tp99 ms\tresident MiB\theap MiB\tclaims MiB\tread models behind, s")
 	for i, t := range s.Tenths {
-		fmt.Fprintf(table, "%d\t%.0f\t%.1f\t%.0f\t%.0f\t%.1f\n", i+1, t.Rate, t.P99, t.Resident/(1<<20), t.Heap/(1<<20), t.Lag)
+		fmt.Fprintf(table, "%d\t%.0f\t%.1f\t%.0f\t%.0f\t%.0f\t%.1f\n", i+1, t.Rate, t.P99, t.Resident/(1<<20), t.Heap/(1<<20), t.Claims/(1<<20), t.Lag)
 	}
 	if err := table.Flush(); err != nil {
 		return err
