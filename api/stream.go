@@ -15,9 +15,6 @@ const (
 	heartbeatEvery = 10 * time.Second
 	// streamWrite is how long the caller may take to accept what is sent.
 	streamWrite = 10 * time.Second
-	// streamRenew is how often that time begins anew at most: setting it takes a tenth of
-	// what it takes to send an event. Of writes in quick succession, some have a second less.
-	streamRenew = time.Second
 )
 
 // stream sends what changes as server-sent events (the HTML standard, 9.2), for as long as
@@ -63,9 +60,8 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 // eventWriter writes events, each batch within a bounded time. It keeps nothing of them: a
 // stream that began with much to tell would hold on to that for as long as it is open.
 type eventWriter struct {
-	w     http.ResponseWriter
-	rc    *http.ResponseController
-	until time.Time // when what is written has to be accepted
+	w  http.ResponseWriter
+	rc *http.ResponseController
 }
 
 func (e *eventWriter) open(position uint64) error {
@@ -143,11 +139,8 @@ func (e *eventWriter) beat(position uint64, age time.Duration) error {
 }
 
 func (e *eventWriter) write(batch func() error) error {
-	if now := time.Now(); e.until.Sub(now) < streamWrite-streamRenew {
-		e.until = now.Add(streamWrite)
-		if err := e.rc.SetWriteDeadline(e.until); err != nil {
-			return err
-		}
+	if err := e.rc.SetWriteDeadline(time.Now().Add(streamWrite)); err != nil {
+		return err
 	}
 	if err := batch(); err != nil {
 		return err

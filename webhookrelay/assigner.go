@@ -20,9 +20,8 @@ const (
 	// the batch grow for nothing. An event is at most a few rows of about 1 KiB.
 	maxBatchCommits = 500
 	maxBatchEvents  = 1000
-	// gatherFor is how far apart transactions begin at least, the assigner's and the
-	// deliverer's: what comes in quick succession shares one, and what comes after a pause
-	// does not wait.
+	// gatherFor is how far apart transactions begin at least: commits that come in quick
+	// succession share one, and those that come after a pause do not wait.
 	gatherFor = 10 * time.Millisecond
 
 	// standbyInterval is how soon another process takes over where one died.

@@ -113,7 +113,6 @@ func (d *deliverer) run(ctx context.Context) {
 		case <-d.signal:
 		case <-poll.C:
 		}
-		began := time.Now()
 		leased, err := d.round(context.WithoutCancel(ctx), sending, true)
 		if err != nil {
 			sleep(ctx, pause)
@@ -130,9 +129,6 @@ func (d *deliverer) run(ctx context.Context) {
 		} else {
 			poll.Reset(d.idle)
 		}
-		// What comes meanwhile goes together: a conversation takes ten times as much work as
-		// one more delivery in it.
-		sleep(ctx, time.Until(began.Add(gatherFor)))
 	}
 }
 

@@ -22,7 +22,7 @@ const (
 	// streamWorkers is over how many connections.
 	streamWorkers = 32
 	// streamWatched is how many of the clients note when they are told. The others take
-	// what they are sent as it comes, and do not look at it.
+	// what they are sent, and do not look at it.
 	streamWatched = 50
 	// streamOpening is how many streams are opened at once: each looks at the database.
 	streamOpening = 16
@@ -162,7 +162,7 @@ func (s *streaming) listen(ctx context.Context, since uint64, w *watch, d time.D
 			err := errors.New("it ended")
 			if i < len(l.watched) {
 				err = l.watched[i].follow(in, w)
-			} else if _, copyErr := io.Copy(io.Discard, conn); copyErr != nil {
+			} else if _, copyErr := io.Copy(io.Discard, in); copyErr != nil {
 				err = copyErr
 			}
 			if err != nil && !l.closing.Load() {
