@@ -42,13 +42,11 @@ func (w *world) judgeAppended(c *command) {
 
 func (w *world) explained(c *command) bool {
 	m := w.model
-	if code := domain.ErrorCode(c.err); c.node != nil {
-		if code == domain.CodeNotFound && c.knownRegistry == 0 {
-			return true // the namespace has not come to the node yet
-		}
-		if code == domain.CodeIdempotencyMismatch && m.usedElsewhere(c) {
-			return true
-		}
+	switch code := domain.ErrorCode(c.err); {
+	case code == domain.CodeNotFound && c.node != nil && c.knownRegistry == 0:
+		return true // the namespace has not come to the node yet
+	case code == domain.CodeIdempotencyMismatch && m.usedElsewhere(c):
+		return true
 	}
 	for version := m.head(c.boundary()).Version; ; version-- {
 		if c.claim != nil && m.explainsClaim(c, version) || c.registry != nil && m.explainsRegistry(c, version) {
