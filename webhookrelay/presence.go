@@ -28,8 +28,9 @@ const presentMark = "@"
 // presence tells the relays of one another, by an advisory lock that each holds for as long
 // as it is connected. A process that is killed gives its own up by that, and what it had in
 // flight need not wait until the leases run out. A relay that is alive all the same, and
-// cut off from the database, may then send something that another one sends too: as always,
-// nobody misses anything or gets it out of order.
+// cut off from the database, may then send something that another one sends too. Nobody
+// misses anything by that. Only where what is sent twice was the last retry, and the other
+// one's fails, may the next of its claim come before the first one's succeeds.
 type presence struct {
 	owner   string
 	present atomic.Bool
