@@ -43,7 +43,7 @@ func (u *upkeep) serveRequests(ctx context.Context) (done int, err error) {
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[open])
 	errs := []error{err}
 	for _, o := range all {
-		_, err := u.inTx(ctx, o.WebhookID, func(ctx context.Context, tx pgx.Tx, _ string) (bool, error) {
+		_, err := u.inTx(ctx, o.WebhookID, func(ctx context.Context, tx pgx.Tx, _ endpointLock) (bool, error) {
 			return false, u.serve(ctx, tx, o.RequestID)
 		})
 		if err != nil {

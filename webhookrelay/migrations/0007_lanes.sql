@@ -68,6 +68,7 @@ CREATE TABLE webhookrelay.queue (
 CREATE INDEX queue_due ON webhookrelay.queue (webhook_id, due_at, sequence, ping) WHERE state = 'pending';
 CREATE INDEX queue_retries ON webhookrelay.queue (webhook_id, due_at, sequence, ping) WHERE state = 'pending' AND failures > 0;
 CREATE INDEX queue_of_claim ON webhookrelay.queue (webhook_id, claim_id, sequence) WHERE state = 'pending';
+CREATE INDEX queue_pending ON webhookrelay.queue (webhook_id, sequence, ping) WHERE state = 'pending';
 CREATE INDEX queue_again ON webhookrelay.queue (webhook_id) WHERE state = 'pending' AND again;
 CREATE INDEX queue_dead ON webhookrelay.queue (webhook_id, sequence, ping) WHERE state = 'dead';
 
