@@ -8,15 +8,18 @@ WITH task AS (
     FROM webhookrelay.tasks t
     WHERE t.webhook_id = $1 AND t.kind = 'cancel'
     FOR UPDATE SKIP LOCKED -- another relay is at it
-), waiting AS (
-    SELECT q.sequence, q.ping
-    FROM webhookrelay.queue q
-    JOIN webhookrelay.deliveries d USING (webhook_id, sequence, ping)
+), taken AS (
+    SELECT q.webhook_id, q.event_id, q.sequence, q.ping FROM webhookrelay.queue q
     WHERE q.webhook_id = $1 AND q.state = 'pending' AND EXISTS (SELECT FROM task)
     LIMIT $3
-    FOR UPDATE OF q, d SKIP LOCKED
+    FOR UPDATE SKIP LOCKED
+), waiting AS (
+    SELECT taken.*
+    FROM taken
+    JOIN webhookrelay.deliveries d ON d.webhook_id = taken.webhook_id AND d.event_id = taken.event_id
+    FOR UPDATE OF d SKIP LOCKED
 ), fresh AS (
-    SELECT d.sequence, d.ping
+    SELECT d.webhook_id, d.event_id
     FROM task
     JOIN webhookrelay.deliveries d ON d.webhook_id = $1 AND d.sequence > task.begin AND d.sequence <= task.piece
     WHERE d.state = 'pending' AND NOT d.queued
@@ -24,12 +27,12 @@ WITH task AS (
 ), unqueued AS (
     DELETE FROM webhookrelay.queue q
     USING waiting
-    WHERE q.webhook_id = $1 AND q.sequence = waiting.sequence AND q.ping = waiting.ping
+    WHERE q.webhook_id = waiting.webhook_id AND q.sequence = waiting.sequence AND q.ping = waiting.ping
 ), cancelled AS (
     UPDATE webhookrelay.deliveries d
     SET state = 'cancelled', queued = false, ended_at = $2
-    FROM (SELECT * FROM waiting UNION ALL SELECT * FROM fresh) AS over
-    WHERE d.webhook_id = $1 AND d.sequence = over.sequence AND d.ping = over.ping
+    FROM (SELECT waiting.webhook_id, waiting.event_id FROM waiting UNION ALL SELECT * FROM fresh) AS over
+    WHERE d.webhook_id = over.webhook_id AND d.event_id = over.event_id
 ), state AS (
     SELECT task.begin IS NOT NULL AND task.begin < task.last AS walking, task.piece,
         (SELECT count(*) FROM waiting) AS unqueued,

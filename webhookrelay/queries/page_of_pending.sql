@@ -9,7 +9,7 @@ SELECT lane.sequence, lane.ping FROM (
     UNION ALL
     (
         SELECT q.sequence, q.ping FROM webhookrelay.queue q
-        WHERE q.webhook_id = $1 AND (q.sequence, q.ping) < ($2, $3) AND q.state = 'pending'
+        WHERE q.webhook_id = $1 AND (q.sequence, q.ping) < ($2, $3) AND q.state = 'pending' AND q.sequence >= 0
         ORDER BY q.sequence DESC, q.ping DESC
         LIMIT $4
     )

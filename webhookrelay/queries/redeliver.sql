@@ -2,12 +2,11 @@
 -- more of its claim and is after it comes no earlier, see add_deliveries.sql. Only what is
 -- not being removed.
 WITH ended AS (
-    SELECT d.sequence, d.ping, d.event_id, e.claim_id
+    SELECT d.webhook_id, d.sequence, d.ping, d.event_id, (SELECT e.claim_id FROM webhookrelay.events e WHERE e.event_id = d.event_id)
     FROM webhookrelay.deliveries d
-    JOIN webhookrelay.events e USING (event_id)
     WHERE d.webhook_id = $1 AND d.event_id = $2 AND d.state IN ('delivered', 'dead')
     FOR UPDATE OF d
-), due AS (
+), due AS MATERIALIZED (
     SELECT ended.*, GREATEST($3::timestamptz, (
         SELECT max(waiting.due_at) FROM (
             SELECT q.due_at FROM webhookrelay.queue q
@@ -20,15 +19,15 @@ WITH ended AS (
     UPDATE webhookrelay.deliveries d
     SET state = 'pending', queued = true, ended_at = NULL
     FROM due
-    WHERE d.webhook_id = $1 AND d.event_id = due.event_id
+    WHERE d.webhook_id = due.webhook_id AND d.event_id = due.event_id
 ), queued AS (
     INSERT INTO webhookrelay.queue (webhook_id, sequence, ping, event_id, claim_id, due_at, again)
-    SELECT $1, due.sequence, due.ping, due.event_id, due.claim_id, due.due_at, true FROM due
+    SELECT due.webhook_id, due.sequence, due.ping, due.event_id, due.claim_id, due.due_at, true FROM due
     ON CONFLICT ON CONSTRAINT queue_pkey DO UPDATE
         SET state = 'pending', again = true, failures = 0, due_at = EXCLUDED.due_at
 )
 UPDATE webhookrelay.queue q
 SET due_at = due.due_at
 FROM due
-WHERE q.webhook_id = $1 AND q.claim_id = due.claim_id AND q.state = 'pending' AND q.again
+WHERE q.webhook_id = due.webhook_id AND q.claim_id = due.claim_id AND q.state = 'pending' AND q.again
   AND q.sequence > due.sequence AND q.due_at < due.due_at
