@@ -81,8 +81,8 @@ var derivedPlanted = map[string]derivedPlant{
 	}},
 	"an answer is taken for one that never came": {carry: func(_ *derived, _ *http.Request, body []byte) bool { return len(body)%5 == 0 }},
 	"the order within a claim is forgotten": {after: func(d *derived) {
-		d.plantSQL(`UPDATE webhookrelay.events SET claim_id = claim_id || '#' || position WHERE claim_id NOT LIKE '%#%'`)
-		d.plantSQL(`UPDATE webhookrelay.queue SET claim_id = claim_id || '#' || sequence WHERE claim_id NOT LIKE '%#%'`)
+		d.plantSQL(`UPDATE webhookrelay.events SET claim_id = claim_id || '#' || event_id WHERE claim_id NOT LIKE '%#%'`)
+		d.plantSQL(`UPDATE webhookrelay.queue SET claim_id = claim_id || '#' || event_id WHERE claim_id NOT LIKE '%#%'`)
 	}},
 	"a commit is skipped": {log: func(log eventstore.Log) eventstore.Log { return skipping{log} }},
 }
