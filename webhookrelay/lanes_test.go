@@ -313,7 +313,6 @@ func (w *world) pagesOfUpkeep() map[string]int {
 	w.t.Helper()
 	pages := map[string]int{}
 	now := w.clock.Now().Add(time.Hour)
-	w.exec("VACUUM webhookrelay.queue") // of what the last call put there
 	for what, c := range map[string]struct {
 		before, file string
 		args         []any
@@ -324,6 +323,7 @@ func (w *world) pagesOfUpkeep() map[string]int {
 		"cancel what is fresh":    {"INSERT INTO webhookrelay.tasks VALUES ('held', 'cancel', 500, NULL, 100000)", "cancel.sql", []any{"held", now, 100}},
 		"cancel what is queued":   {"INSERT INTO webhookrelay.tasks VALUES ('hook', 'cancel')", "cancel.sql", []any{"hook", now, 100}},
 		"redeliver":               {"", "redeliver.sql", []any{"hook", "event_500", now}},
+		"begin to replay":         {"", "find_replay.sql", []any{"hook", 100_000, 700, nil}},
 		"replay":                  {"", "replay.sql", []any{"hook", 500, 1 << 40, 1, nil, 16, now}},
 		"prune":                   {"", "prune.sql", []any{now, w.clock.Now().Add(-time.Hour), "", 100}},
 		"sample":                  {"", "sample.sql", []any{now, 10}},
@@ -332,6 +332,7 @@ func (w *world) pagesOfUpkeep() map[string]int {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		w.exec("VACUUM (INDEX_CLEANUP ON) webhookrelay.queue") // of what the one before put there
 		tx, err := w.pool.Begin(w.t.Context())
 		if err != nil {
 			w.t.Fatal(err)
@@ -374,4 +375,46 @@ func (w *world) searched(tx pgx.Tx, statement string, args ...any) (pages int) {
 	}
 	add(plan[0].Plan)
 	return pages
+}
+
+// TestWhereAReplayBegins: with the first event that is not before, whatever was removed.
+func TestWhereAReplayBegins(t *testing.T) {
+	w := newWorld(t)
+	r := w.relay(nil)
+	var rows []stored
+	for n := int64(1); n <= 40; n++ {
+		if n > 3 && n%7 != 0 {
+			rows = append(rows, stored{n, fmt.Sprint("claim_", n), webhookrelay.StateDelivered, time.Time{}, false})
+		}
+	}
+	w.store(r, "hook", 40, rows)
+	w.exec(`UPDATE webhookrelay.events SET occurred_at = $1::timestamptz + position * interval '1 hour'`, w.clock.Now())
+	for from := uint64(0); from <= 42; from++ {
+		at := w.clock.Now().Add(time.Duration(from) * time.Hour)
+		for _, q := range []webhookrelay.Request{{FromPosition: &from}, {FromTime: &at}} {
+			q.ID, q.Kind = fmt.Sprint("q", from, q.FromTime != nil), webhookrelay.RequestReplay
+			w.mustAsk(q)
+			var want, got []int64
+			for _, d := range rows {
+				if uint64(d.sequence) >= from {
+					want = append(want, d.sequence)
+				}
+			}
+			for {
+				w.upkeep(r)
+				queue := w.queue("hook", "pending")
+				if len(queue) == 0 {
+					break
+				}
+				for _, q := range queue {
+					got = append(got, q.Sequence)
+				}
+				w.exec(`DELETE FROM webhookrelay.queue`)
+				w.exec(`UPDATE webhookrelay.deliveries SET state = 'delivered', queued = false, ended_at = now()`)
+			}
+			if !slices.Equal(got, want) || w.rows("requests WHERE done_at IS NULL") != 0 {
+				t.Errorf("from %d, by time %t, %v are replayed, not %v", from, q.FromTime != nil, got, want)
+			}
+		}
+	}
 }

@@ -150,6 +150,8 @@ var (
 	addPingSQL string
 	//go:embed queries/count_again.sql
 	countAgainSQL string
+	//go:embed queries/find_replay.sql
+	findReplaySQL string
 	//go:embed queries/replay.sql
 	replaySQL string
 	//go:embed queries/move_replay.sql
