@@ -191,8 +191,10 @@ func TestCancelWaitsForNobody(t *testing.T) {
 	for _, sql := range []string{
 		`UPDATE webhookrelay.deliveries SET state = 'delivered', ended_at = now() WHERE sequence IN (2901, 2999)`,
 		`UPDATE webhookrelay.queue SET due_at = due_at + interval '1 minute' WHERE sequence = 6`, // a retry
-		`UPDATE webhookrelay.deliveries SET queued = true WHERE sequence = 2902`,                 // its first failure
-		`INSERT INTO webhookrelay.queue (webhook_id, sequence, ping, event_id, claim_id, due_at) VALUES ('hook', 2902, 0, 'hook_2902', 'claim_2902', now())`,
+		// The first failure of one that would be retried, and the success of one that was: the
+		// queue is of no concern any more to who writes that.
+		`UPDATE webhookrelay.deliveries SET queued = true WHERE sequence = 2902`,
+		`UPDATE webhookrelay.deliveries SET state = 'delivered', queued = false, ended_at = now() WHERE sequence = 7`,
 	} {
 		if _, err := writing.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -206,7 +208,7 @@ func TestCancelWaitsForNobody(t *testing.T) {
 		return states
 	}
 	w.upkeep(r)
-	if s := count(); s[webhookrelay.StatePending] != 4 || w.rows("tasks") != 1 {
+	if s := count(); s[webhookrelay.StatePending] != 5 || w.rows("tasks") != 1 {
 		t.Errorf("while another relay writes: %v", s)
 	}
 	if err := writing.Commit(t.Context()); err != nil {
@@ -214,7 +216,7 @@ func TestCancelWaitsForNobody(t *testing.T) {
 	}
 	w.upkeep(r)
 	s := count()
-	if s[webhookrelay.StateDelivered] != 3000/4+2 || s[webhookrelay.StateDead] != 1 || s[webhookrelay.StateCancelled] != 14+75-2 || len(s) != 3 || w.rows("tasks") != 0 {
+	if s[webhookrelay.StateDelivered] != 3000/4+3 || s[webhookrelay.StateDead] != 1 || s[webhookrelay.StateCancelled] != 14+75-3 || len(s) != 3 || w.rows("tasks") != 0 {
 		t.Errorf("in the end: %v", s)
 	}
 	if n := w.rows("queue"); n != 1 {
@@ -417,4 +419,53 @@ func TestWhereAReplayBegins(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSampleOfBothLanes: what waits is counted, up to a number, and the oldest is found, in the
+// queue and among what is fresh, of webhooks that are active.
+func TestSampleOfBothLanes(t *testing.T) {
+	w := newWorld(t)
+	r := w.relay(nil)
+	sample, err := os.ReadFile("queries/sample.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(most, wantPending int, wantOldest time.Duration) {
+		t.Helper()
+		var position, pending, tasks int
+		var oldest *time.Time
+		now := w.clock.Now()
+		if err := w.pool.QueryRow(t.Context(), string(sample), now, most).Scan(&position, &pending, &tasks, &oldest); err != nil {
+			t.Fatal(err)
+		}
+		if pending != wantPending || (oldest == nil) != (wantOldest == 0) || oldest != nil && now.Sub(*oldest) != wantOldest {
+			t.Errorf("%d wait, want %d, since %v, want %v", pending, wantPending, oldest, wantOldest)
+		}
+	}
+	check(100, 0, 0)
+	begin := w.clock.Now()
+	w.store(r, "queued", 3, []stored{
+		{1, "a", webhookrelay.StateDead, time.Time{}, false},
+		{2, "b", webhookrelay.StatePending, begin.Add(30 * time.Second), false},
+		{3, "c", webhookrelay.StatePending, begin.Add(time.Hour), false},
+	})
+	check(100, 2, 0)
+	w.clock.advance(time.Minute)
+	check(100, 2, 30*time.Second)
+	w.store(r, "fresh", 1, []stored{
+		{1, "a", webhookrelay.StateDelivered, time.Time{}, false},
+		{2, "b", webhookrelay.StateDelivered, time.Time{}, false},
+		{3, "c", webhookrelay.StatePending, begin.Add(time.Hour), false},
+		{4, "d", webhookrelay.StatePending, time.Time{}, false},
+		{5, "e", webhookrelay.StatePending, time.Time{}, false},
+	})
+	w.clock.advance(time.Minute)
+	check(100, 5, 90*time.Second)
+	check(3, 3, 90*time.Second)
+	w.setActive("queued", "svc-queued", false)
+	w.assign(r)
+	check(100, 5, time.Minute)
+	w.setActive("fresh", "svc-fresh", false)
+	w.assign(r)
+	check(100, 5, 0)
 }

@@ -1,8 +1,8 @@
 -- A piece of what a webhook that was deleted has waiting: of the queue so many rows, and of
--- what is fresh so many numbers. Who writes an outcome holds nothing up and is not waited
--- for; what he has is left to the next time. It says whether this did something, and
--- whether something is left. A task of a version before knows of no fresh ones, and there
--- are none.
+-- what is fresh so many numbers. Who writes an outcome is not waited for, and what he has is
+-- left to the next time; he leaves the queue as it is. It says whether this did something,
+-- and whether something is left. A task of a version before knows of no fresh ones, and
+-- there are none.
 WITH task AS (
     SELECT t.requeued AS begin, LEAST(t.requeued + $3::bigint, t.last_sequence) AS piece, t.last_sequence AS last
     FROM webhookrelay.tasks t
@@ -22,7 +22,7 @@ WITH task AS (
     SELECT d.webhook_id, d.event_id
     FROM task
     JOIN webhookrelay.deliveries d ON d.webhook_id = $1 AND d.sequence > task.begin AND d.sequence <= task.piece
-    WHERE d.state = 'pending' AND NOT d.queued
+    WHERE d.state = 'pending'
     FOR UPDATE OF d SKIP LOCKED
 ), unqueued AS (
     DELETE FROM webhookrelay.queue q
@@ -32,7 +32,7 @@ WITH task AS (
     UPDATE webhookrelay.deliveries d
     SET state = 'cancelled', queued = false, ended_at = $2
     FROM (SELECT waiting.webhook_id, waiting.event_id FROM waiting UNION ALL SELECT * FROM fresh) AS over
-    WHERE d.webhook_id = over.webhook_id AND d.event_id = over.event_id
+    WHERE d.webhook_id = over.webhook_id AND d.event_id = over.event_id AND d.state = 'pending'
 ), state AS (
     SELECT task.begin IS NOT NULL AND task.begin < task.last AS walking, task.piece,
         (SELECT count(*) FROM waiting) AS unqueued,
@@ -44,7 +44,7 @@ WITH task AS (
         ) AS queued,
         (
             SELECT count(*) FROM webhookrelay.deliveries d
-            WHERE d.webhook_id = $1 AND d.sequence > task.begin AND d.sequence <= task.piece AND d.state = 'pending' AND NOT d.queued
+            WHERE d.webhook_id = $1 AND d.sequence > task.begin AND d.sequence <= task.piece AND d.state = 'pending'
         ) AS unended,
         task.last
     FROM task
