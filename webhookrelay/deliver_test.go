@@ -380,11 +380,18 @@ func TestFindingWorkStaysCheap(t *testing.T) {
 	w.submit("claim_1", "svc-hook")
 	w.assign(r)
 	few := w.pagesToFindWork()
-	w.exec(`INSERT INTO webhookrelay.deliveries
-			(webhook_id, event_id, sequence, position, event_type, claim_id, body, occurred_at, created_at, state, due_at, delivered_at)
-		SELECT CASE WHEN n % 4 = 0 THEN 'idle' ELSE 'hook' END, 'old_' || n, 1000000 + n, n, 'request.submitted', 'claim_old_' || n, '{}', $1, $1,
-			CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'delivered' END, $1::timestamptz + interval '1 hour', $1
+	// What was delivered is before the one, and what waits for later is in the queue.
+	w.exec(`UPDATE webhookrelay.deliveries SET sequence = 1000000`)
+	w.exec(`UPDATE webhookrelay.endpoints SET through = 999999`)
+	w.exec(`UPDATE webhookrelay.fresh SET last_sequence = 1000000`)
+	w.exec(`INSERT INTO webhookrelay.events (event_id, position, event_type, claim_id, occurred_at, created_at, body)
+		SELECT 'old_' || n, n, 'request.submitted', 'claim_old_' || n, $1, $1, '{' FROM generate_series(1, 100000) AS n`, w.clock.Now())
+	w.exec(`INSERT INTO webhookrelay.deliveries (webhook_id, event_id, sequence, created_at, state, queued, ended_at)
+		SELECT CASE WHEN n % 4 = 0 THEN 'idle' ELSE 'hook' END, 'old_' || n, n, $1::timestamptz,
+			CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'delivered' END, n % 10 = 0, CASE WHEN n % 10 <> 0 THEN $1::timestamptz END
 		FROM generate_series(1, 100000) AS n`, w.clock.Now())
+	w.exec(`INSERT INTO webhookrelay.queue (webhook_id, sequence, ping, event_id, claim_id, due_at)
+		SELECT webhook_id, sequence, 0, event_id, 'claim_' || event_id, created_at + interval '1 hour' FROM webhookrelay.deliveries WHERE queued`)
 	many := w.pagesToFindWork()
 	t.Logf("%d pages with 1 delivery, %d with 100,000 more", few, many)
 	if many > few+30 {

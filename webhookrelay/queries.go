@@ -84,14 +84,14 @@ var (
 var (
 	//go:embed queries/list_tasks.sql
 	listTasksSQL string
+	//go:embed queries/lock_endpoint.sql
+	lockEndpointSQL string
 	//go:embed queries/requeue.sql
 	requeueSQL string
 	//go:embed queries/reset_endpoint.sql
 	resetEndpointSQL string
 	//go:embed queries/cancel.sql
 	cancelSQL string
-	//go:embed queries/pending_left.sql
-	pendingLeftSQL string
 	//go:embed queries/arrive.sql
 	arriveSQL string
 	//go:embed queries/absent.sql
@@ -122,6 +122,14 @@ var (
 	healthSQL string
 	//go:embed queries/list_deliveries.sql
 	listDeliveriesSQL string
+	//go:embed queries/page_of_all.sql
+	pageOfAllSQL string
+	//go:embed queries/page_of_ended.sql
+	pageOfEndedSQL string
+	//go:embed queries/page_of_dead.sql
+	pageOfDeadSQL string
+	//go:embed queries/page_of_pending.sql
+	pageOfPendingSQL string
 	//go:embed queries/find_delivery.sql
 	findDeliverySQL string
 	//go:embed queries/list_events.sql
@@ -132,8 +140,6 @@ var (
 	getDeliverySQL string
 	//go:embed queries/list_attempts.sql
 	listAttemptsSQL string
-	//go:embed queries/last_attempts.sql
-	lastAttemptsSQL string
 )
 
 // What owners ask for: how it gets in, and how it is done.
@@ -160,6 +166,8 @@ var (
 	addPingSQL string
 	//go:embed queries/count_again.sql
 	countAgainSQL string
+	//go:embed queries/find_replay.sql
+	findReplaySQL string
 	//go:embed queries/replay.sql
 	replaySQL string
 	//go:embed queries/move_replay.sql

@@ -69,6 +69,9 @@ CREATE INDEX queue_due ON webhookrelay.queue (webhook_id, due_at, sequence, ping
 CREATE INDEX queue_retries ON webhookrelay.queue (webhook_id, due_at, sequence, ping) WHERE state = 'pending' AND failures > 0;
 CREATE INDEX queue_of_claim ON webhookrelay.queue (webhook_id, claim_id, sequence) WHERE state = 'pending';
 CREATE INDEX queue_again ON webhookrelay.queue (webhook_id) WHERE state = 'pending' AND again;
+-- For the lists alone, which say that a sequence is not negative: to what looks for a claim's
+-- it must not seem as good as queue_of_claim.
+CREATE INDEX queue_pending ON webhookrelay.queue (webhook_id, sequence, ping) WHERE state = 'pending' AND sequence >= 0;
 CREATE INDEX queue_dead ON webhookrelay.queue (webhook_id, sequence, ping) WHERE state = 'dead';
 
 INSERT INTO webhookrelay.queue (webhook_id, sequence, ping, event_id, claim_id, state, due_at, failures, again)
