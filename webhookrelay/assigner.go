@@ -45,8 +45,9 @@ type assigner struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	metrics  *Metrics
+	events   eventCache
 	assigned func() // there are new deliveries
-	changed  func() // there are new tasks
+	changed  func() // webhooks were changed, or there are new tasks
 
 	mu       sync.Mutex
 	state    AssignerState
@@ -223,9 +224,10 @@ func (a *assigner) assign(ctx context.Context, s *session, batch []eventstore.Re
 	a.saw(p.last.position)
 	a.metrics.assigned.Add(float64(len(p.rows)))
 	if len(p.rows) > 0 {
+		a.events.add(p.assigned())
 		a.assigned()
 	}
-	if p.hasTasks() {
+	if p.hasChanges() {
 		a.changed()
 	}
 	return nil

@@ -32,36 +32,52 @@ var (
 	addClaimsSQL string
 	//go:embed queries/end_claims.sql
 	endClaimsSQL string
+	//go:embed queries/add_cancels.sql
+	addCancelsSQL string
+	//go:embed queries/add_events.sql
+	addEventsSQL string
 	//go:embed queries/add_deliveries.sql
 	addDeliveriesSQL string
+	//go:embed queries/add_fresh.sql
+	addFreshSQL string
 	//go:embed queries/notify.sql
 	notifySQL string
 )
 
 // What the deliverer runs.
 var (
-	//go:embed queries/free_leases.sql
-	freeLeasesSQL string
-	//go:embed queries/candidates.sql
-	candidatesSQL string
+	//go:embed queries/free_owned.sql
+	freeOwnedSQL string
 	//go:embed queries/lock_endpoints.sql
 	lockEndpointsSQL string
-	//go:embed queries/try_lock_endpoints.sql
-	tryLockEndpointsSQL string
-	//go:embed queries/read_endpoints.sql
-	readEndpointsSQL string
-	//go:embed queries/lease.sql
-	leaseSQL string
-	//go:embed queries/end_leases.sql
-	endLeasesSQL string
+	//go:embed queries/keep_attempts.sql
+	keepAttemptsSQL string
 	//go:embed queries/finish_deliveries.sql
 	finishDeliveriesSQL string
+	//go:embed queries/leave_queue.sql
+	leaveQueueSQL string
+	//go:embed queries/enter_queue.sql
+	enterQueueSQL string
 	//go:embed queries/postpone_successors.sql
 	postponeSuccessorsSQL string
-	//go:embed queries/add_attempts.sql
-	addAttemptsSQL string
+	//go:embed queries/park.sql
+	parkSQL string
 	//go:embed queries/update_endpoints.sql
 	updateEndpointsSQL string
+	//go:embed queries/leave_fresh.sql
+	leaveFreshSQL string
+	//go:embed queries/balance.sql
+	balanceSQL string
+	//go:embed queries/candidates.sql
+	candidatesSQL string
+	//go:embed queries/take.sql
+	takeSQL string
+	//go:embed queries/read_endpoints.sql
+	readEndpointsSQL string
+	//go:embed queries/read_due.sql
+	readDueSQL string
+	//go:embed queries/read_events.sql
+	readEventsSQL string
 )
 
 // What upkeep runs.

@@ -115,21 +115,22 @@ func New(c Config) (*Relay, error) {
 		c.Sender = &attempt.Sender{Client: c.Client, Version: c.Version, Timeout: attemptTimeout}
 	}
 
-	m := newMetrics()
+	m, events := newMetrics(), newEventCache()
 	p := &presence{owner: rand.Text()}
-	d := newDeliverer(c, p, m)
+	d := newDeliverer(c, p, events, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
 		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
 	}
-	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
+	d.upkeep = u.wake.raise
+	changed := func() { d.alter(); u.wake.raise() }
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
-		assigned: d.signal.raise, changed: u.wake.raise,
+		events: events, assigned: d.signal.raise, changed: changed,
 	}
 	return &Relay{
 		assigner: a, deliverer: d, upkeep: u,
-		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
+		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: changed},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
 		alone:    c.Alone,
@@ -163,7 +164,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // one's predecessor: waiting until its leases run out would keep its webhooks waiting.
 func (r *Relay) freeLeases(ctx context.Context) error {
 	for r.alone {
-		_, err := r.deliverer.pool.Exec(ctx, freeLeasesSQL)
+		_, err := r.deliverer.pool.Exec(ctx, freeOwnedSQL)
 		if err == nil {
 			return nil
 		}

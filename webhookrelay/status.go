@@ -41,7 +41,7 @@ func (r *Relay) Status() Status {
 	s.Assigner, s.Position, s.AssignerErr = r.assigner.state, r.assigner.position, r.assigner.err
 	r.assigner.mu.Unlock()
 	r.deliverer.mu.Lock()
-	s.InFlight, s.DelivererErr = r.deliverer.inFlight, r.deliverer.err
+	s.InFlight, s.DelivererErr = r.deliverer.underway, r.deliverer.err
 	r.deliverer.mu.Unlock()
 	s.Last, s.Behind = r.sampler.seen()
 	return s
