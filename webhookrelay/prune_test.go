@@ -65,7 +65,8 @@ func TestPrune(t *testing.T) {
 		w.upkeep(r)
 		counts = append(counts, w.rows("deliveries"))
 	}
-	if !slices.Equal(counts, []int{7002, 2002, 2}) {
+	// The one that waits is among the first that are looked at.
+	if !slices.Equal(counts, []int{7003, 2003, 2}) {
 		t.Errorf("left after each step: %v", counts)
 	}
 	if n := w.rows("events"); n != 2 {
