@@ -72,10 +72,11 @@ func (x *exchange) leaves(webhookID string) bool {
 	return ok
 }
 
-// tidy forgets what was left long ago, and somebody took.
-func (x *exchange) tidy() {
+// tidy forgets what was left long ago, and somebody took; and what could not be opened,
+// where webhooks were changed.
+func (x *exchange) tidy(changed bool) {
 	for id, l := range x.left {
-		if x.now.Sub(l.until) >= leftFor {
+		if x.now.Sub(l.until) >= leftFor || changed && !l.toOthers {
 			delete(x.left, id)
 		}
 	}

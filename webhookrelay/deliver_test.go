@@ -399,7 +399,7 @@ func TestFindingWorkStaysCheap(t *testing.T) {
 	}
 }
 
-// pagesToFindWork is how many pages the statements look at that find and lease work.
+// pagesToFindWork is how many pages the statements look at that find work and read it.
 func (w *world) pagesToFindWork() (pages int) {
 	w.t.Helper()
 	tx, err := w.pool.Begin(w.t.Context())
@@ -410,7 +410,8 @@ func (w *world) pagesToFindWork() (pages int) {
 	now := w.clock.Now()
 	for file, args := range map[string][]any{
 		"candidates.sql": {now},
-		"lease.sql":      {[]string{"hook"}, []int{4}, []bool{false}, now, "token", now},
+		"take.sql":       {[]string{"hook"}, now, "token", now},
+		"read_due.sql":   {[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, []bool{true}, now},
 	} {
 		statement, err := os.ReadFile("queries/" + file)
 		if err != nil {

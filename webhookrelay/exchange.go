@@ -22,6 +22,8 @@ type exchange struct {
 	now  time.Time
 	tx   pgx.Tx
 	look bool // whether the webhooks that this process has are still its to deliver to
+	// changed tells that webhooks may have been.
+	changed bool
 
 	done []result
 	// held are the webhooks whose rows in the database change, in the order of their ids:
@@ -54,13 +56,13 @@ type held struct {
 // is written once more is written over itself.
 func (d *deliverer) exchange(ctx context.Context, now time.Time, taking bool) (err error) {
 	x := &exchange{deliverer: d, now: now, taken: map[string]*hook{}, read: map[*hook][]*delivery{}, reached: map[*hook]int64{}}
-	changed := d.changed.Swap(false)
-	x.look = taking && (changed || now.Sub(d.looked) >= pollInterval)
+	x.changed = d.changed.Swap(false)
+	x.look = taking && (x.changed || now.Sub(d.looked) >= pollInterval)
 	x.gather()
 	defer func() {
 		if err != nil {
 			x.putBack()
-			d.changed.Store(changed || d.changed.Load())
+			d.changed.Store(x.changed || d.changed.Load())
 		}
 	}()
 	if x.tx, err = d.pool.BeginTx(ctx, begin); err != nil {

@@ -124,7 +124,7 @@ func TestRequeueWaitsForTheOwner(t *testing.T) {
 	var through int64
 	var failures int
 	err := w.pool.QueryRow(t.Context(), `SELECT through, failures FROM webhookrelay.endpoints`).Scan(&through, &failures)
-	if err != nil || through != 8 || failures != 0 || w.rows("tasks") != 0 {
+	if err != nil || through != 8 || failures != 0 || w.rows("tasks") != 0 || w.rows("fresh") != 1 {
 		t.Errorf("through %d, with %d failures, %v", through, failures, err)
 	}
 	w.lists("hook", webhookrelay.StatePending, "hook_10", "hook_9", "hook_8", "hook_6", "hook_5", "hook_3", "hook_2")
@@ -148,7 +148,7 @@ func TestRequeueInPieces(t *testing.T) {
 	w.upkeep(r)
 	w.checkLanes()
 	queue := w.queue("hook", "pending")
-	if len(queue) != 4998/3*2 || w.rows("tasks") != 0 {
+	if len(queue) != 4998/3*2 || w.rows("tasks") != 0 || w.rows("fresh") != 1 {
 		t.Fatalf("%d are queued", len(queue))
 	}
 	for i, q := range queue {

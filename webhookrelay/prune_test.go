@@ -48,7 +48,7 @@ func TestPrune(t *testing.T) {
 	if n := w.rows("queue"); n != 1 {
 		t.Errorf("%d rows are left in the queue, want that of what waits", n)
 	}
-	// Much is removed piece by piece, while others work.
+	// Much is removed piece by piece, while others work. What waits is looked at as well.
 	w.exec(`WITH old AS (SELECT n, 'old_' || n AS event_id FROM generate_series(1, 12000) AS n), event AS (
 			INSERT INTO webhookrelay.events (event_id, position, event_type, claim_id, occurred_at, created_at, body)
 			SELECT event_id, n, 'request.submitted', 'claim_' || event_id, $1, $1, '{' FROM old

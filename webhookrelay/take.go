@@ -21,6 +21,7 @@ type candidate struct {
 // take takes webhooks, finds out whether those that this process has are still to be
 // delivered to, and reads what may be attempted.
 func (x *exchange) take(ctx context.Context) error {
+	x.tidy(x.changed)
 	candidates, err := x.candidates(ctx)
 	if err != nil {
 		return err
@@ -95,7 +96,6 @@ func (x *exchange) choose(candidates []candidate) map[string]candidate {
 		chosen[c.webhookID] = c
 		x.cursor = c.webhookID
 	}
-	x.tidy()
 	return chosen
 }
 

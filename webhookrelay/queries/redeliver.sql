@@ -1,6 +1,6 @@
 -- It comes after what waits already of its claim and is before it, and what is sent once
--- more of its claim and is after it comes no earlier, see add_deliveries.sql. Only what is
--- not being removed.
+-- more of its claim and is after it comes no earlier, see park.sql. Only what is not being
+-- removed.
 WITH ended AS (
     SELECT d.webhook_id, d.sequence, d.ping, d.event_id, (SELECT e.claim_id FROM webhookrelay.events e WHERE e.event_id = d.event_id)
     FROM webhookrelay.deliveries d

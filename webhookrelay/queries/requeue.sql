@@ -1,7 +1,7 @@
 -- A piece of what a webhook missed, dead, held or waiting for a retry, is queued anew: in
 -- the order of its sequence, with all its retries before it, each due a little after the
 -- one before, so that what comes anew need not wait behind all of it. What came after the
--- webhook was enabled is due as it was, or with what it waits for, see add_deliveries.sql,
+-- webhook was enabled is due as it was, or with what it waits for, see park.sql,
 -- and what of that is fresh stays so. A ping is about now. It says whether this was the last
 -- piece.
 --
@@ -71,5 +71,9 @@ WITH task AS (
     SET through = task.piece
     FROM task
     WHERE e.webhook_id = $1 AND e.through < task.piece
+), unlisted AS (
+    DELETE FROM webhookrelay.fresh f
+    USING task
+    WHERE f.webhook_id = $1 AND f.last_sequence <= task.piece
 )
 SELECT task.piece >= task.last FROM task
