@@ -9,10 +9,10 @@ const (
 	// readAhead is how many deliveries of a webhook are read before they can be attempted:
 	// enough for a receiver that answers at once while the next ones are being read, and
 	// half a claim's events wait for the others.
-	readAhead = 64
+	readAhead = 256
 	// maxUnwritten is how many attempts at a webhook's deliveries may have been made whose
 	// outcomes are not written: as many are made again if the process dies.
-	maxUnwritten = 32
+	maxUnwritten = 128
 	// linger is how long a webhook is kept that has nothing to do. What comes next is read
 	// without taking it anew.
 	linger = time.Second

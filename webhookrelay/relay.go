@@ -61,9 +61,9 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 
-	// Client sends what Sender does not; nil means the guarded client.
-	Client *http.Client
-	// Sender makes the attempts; nil means attempt.Sender over Client.
+	// Transport is what Sender sends by; nil means the guarded one.
+	Transport http.RoundTripper
+	// Sender makes the attempts; nil means attempt.Sender over Transport.
 	Sender Sender
 	// Clock is the time; nil means time.Now. The clocks of the relays that share a
 	// database may differ by leaseMargin.
@@ -108,11 +108,11 @@ func New(c Config) (*Relay, error) {
 	if c.Retries == nil {
 		c.Retries = DefaultRetries()
 	}
-	if c.Client == nil {
-		c.Client = dialguard.NewClient(dialguard.Options{Policy: domain.TargetPolicy{AllowPrivate: c.AllowPrivate}})
+	if c.Transport == nil {
+		c.Transport = dialguard.NewTransport(dialguard.Options{Policy: domain.TargetPolicy{AllowPrivate: c.AllowPrivate}})
 	}
 	if c.Sender == nil {
-		c.Sender = &attempt.Sender{Client: c.Client, Version: c.Version, Timeout: attemptTimeout}
+		c.Sender = &attempt.Sender{Transport: c.Transport, Version: c.Version, Timeout: attemptTimeout}
 	}
 
 	m, events := newMetrics(), newEventCache()

@@ -89,7 +89,11 @@ func (s schedule) silence() time.Duration {
 
 // probe is how long an open breaker waits between attempts.
 func (s schedule) probe() time.Duration {
-	return slices.Min(append([]time.Duration{probePause}, s.waits...))
+	least := probePause
+	for _, wait := range s.waits {
+		least = min(least, wait)
+	}
+	return least
 }
 
 // next is when the delivery is due after that many failures, or false when it is dead.
