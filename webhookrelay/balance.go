@@ -34,7 +34,7 @@ func (x *exchange) share(ctx context.Context) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, h := range x.longest(len(x.hooks) - (owned+relays-1)/relays) {
+	for _, h := range x.longest((len(x.hooks) - (owned+relays-1)/relays + shards - 1) / shards) {
 		h.closing, h.yielded = true, true
 		x.left[h.webhookID] = leave{x.now.Add(leftFor), true}
 	}
@@ -44,13 +44,13 @@ func (x *exchange) share(ctx context.Context) error {
 // longest are the webhooks that this process has had for longest, and for a while. Which
 // wait for nothing but their turn at this process are given back while others wait for
 // a place.
-func (d *deliverer) longest(n int) []*hook {
+func (l *shard) longest(n int) []*hook {
 	if n <= 0 {
 		return nil
 	}
 	var all []*hook
-	for _, h := range d.hooks {
-		if !h.closing && d.looked.Sub(h.taken) >= linger {
+	for h := range l.mine() {
+		if !h.closing && l.looked.Sub(h.taken) >= linger {
 			all = append(all, h)
 		}
 	}

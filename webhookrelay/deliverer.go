@@ -3,6 +3,8 @@ package webhookrelay
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,10 @@ const (
 	// holds maxPerEndpoint of that rest until its first timeout: 128 would have to begin
 	// within the same ten seconds before a healthy one waits.
 	maxSuspects = maxInFlight / 2
+
+	// shards is how many conversations with the database there are. One would have to wait
+	// for its turn among all that attempts take of the processors, and the attempts for it.
+	shards = 2
 
 	// pollInterval bounds how late a retry begins, and a delivery whose signal was lost.
 	pollInterval = time.Second
@@ -52,9 +58,9 @@ type result struct {
 func (r result) says() bool { return r.attempted && !r.outcome.Interrupted() }
 
 // deliverer takes webhooks that have something due, attempts their deliveries and writes
-// the outcomes. One goroutine talks to the database: in one transaction it writes the
-// outcomes that have gathered since the last, and reads what can be attempted next. What has
-// been read is attempted meanwhile, as far as the caps allow.
+// the outcomes. A few shards talk to the database, each about webhooks of its own: in one
+// transaction a shard writes the outcomes that have gathered since the last, and reads what can
+// be attempted next. What has been read is attempted meanwhile, as far as the caps allow.
 type deliverer struct {
 	pool     *pgxpool.Pool
 	sender   Sender
@@ -64,71 +70,130 @@ type deliverer struct {
 	logger   *slog.Logger
 	metrics  *Metrics
 	events   eventCache
-	upkeep   func()      // there may be something for upkeep
-	signal   signal      // there may be something to do
-	changed  atomic.Bool // webhooks that this process has may have been changed
+	upkeep   func() // there may be something for upkeep
 
 	idle, busy time.Duration // between two looks: pollInterval, and busyInterval
 	presence   *presence     // this process, in tokens
-	takes      int           // rounds of taking so far
-	cursor     string        // the webhook where the last round of taking ran out of places
-	unopened   map[string]bool
-	looked     time.Time        // when the webhooks that this process has were last looked at
-	left       map[string]leave // webhooks that are not taken for now
-	// stingyUntil is when others are left webhooks of this process's again.
-	stingyUntil time.Time
+	shards     []*shard
 
 	mu       sync.Mutex
 	hooks    map[string]*hook
 	ready    []*hook // that may have something to begin, by turns
 	suspects []*hook // the same, of suspect endpoints
 	once     bool    // nothing begins because something else ended
-	done     []result
+	unopened map[string]bool
 	flying   int // attempts
 	doubtful int // of them, at suspect endpoints
 	underway int // begun and not written
-	err      error
 }
 
 func newDeliverer(c Config, p *presence, events eventCache, m *Metrics) *deliverer {
-	return &deliverer{
+	d := &deliverer{
 		pool: c.Pool, sender: c.Sender, seal: c.Secrets, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m, events: events,
-		signal: newSignal(), idle: pollInterval, busy: busyInterval, presence: p,
-		unopened: map[string]bool{}, left: map[string]leave{}, hooks: map[string]*hook{},
+		idle: pollInterval, busy: busyInterval, presence: p,
+		unopened: map[string]bool{}, hooks: map[string]*hook{},
 		upkeep: func() {},
+	}
+	for i := range shards {
+		d.shards = append(d.shards, &shard{deliverer: d, n: i, signal: newSignal(), left: map[string]leave{}})
+	}
+	return d
+}
+
+// assigned tells that webhooks have new deliveries.
+func (d *deliverer) assigned(fresh map[string]*webhook) {
+	for _, s := range d.shards {
+		for id := range fresh {
+			if s.has(id) {
+				s.signal.raise()
+				break
+			}
+		}
+	}
+}
+
+// rouse tells that there may be something to do.
+func (d *deliverer) rouse() {
+	for _, l := range d.shards {
+		l.signal.raise()
 	}
 }
 
 // alter tells that webhooks were changed.
 func (d *deliverer) alter() {
-	d.changed.Store(true)
-	d.signal.raise()
+	for _, l := range d.shards {
+		l.altered.Store(true)
+	}
+	d.rouse()
 }
 
 // run delivers until ctx ends, and then lets what is in flight finish.
 func (d *deliverer) run(ctx context.Context) {
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	poll := time.NewTimer(d.idle)
+	var running sync.WaitGroup
+	for _, l := range d.shards {
+		running.Go(func() { l.run(ctx, sending, stop) })
+	}
+	running.Wait()
+}
+
+// shard is one of the conversations with the database.
+type shard struct {
+	*deliverer
+	n       int
+	signal  signal      // there may be something to do
+	altered atomic.Bool // webhooks that this process has may have been changed
+	takes   int         // rounds of taking so far
+	cursor  string      // the webhook where the last round of taking ran out of places
+	looked  time.Time   // when the webhooks of the shard were last looked at
+	left    map[string]leave
+	// stingyUntil is when others are left webhooks of this process's again.
+	stingyUntil time.Time
+
+	done []result // guarded by mu
+	err  error    // the same
+}
+
+// has tells that a webhook is one of the shard's.
+func (l *shard) has(webhookID string) bool {
+	h := fnv.New32a()
+	h.Write([]byte(webhookID))
+	return int(h.Sum32()%shards) == l.n
+}
+
+// mine are the webhooks that this process has in the shard; mu is held.
+func (l *shard) mine() iter.Seq[*hook] {
+	return func(yield func(*hook) bool) {
+		for _, h := range l.hooks {
+			if h.shard == l && !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+func (l *shard) run(ctx, sending context.Context, stop func()) {
+	poll := time.NewTimer(l.idle)
 	defer poll.Stop()
 	var found time.Time // the last time that there was something
 	pause := retryLeast
 	for {
 		select {
 		case <-ctx.Done():
-			d.drain(stop)
+			l.drain(stop)
 			return
-		case <-d.signal:
+		case <-l.signal:
 		case <-poll.C:
 		}
 		// It is not cut short when the process stops: webhooks that nobody knows to be
 		// taken would be kept waiting.
-		begun, err := d.round(context.WithoutCancel(ctx), sending, true)
+		begun, err := l.round(context.WithoutCancel(ctx), sending, true)
 		if err != nil {
 			sleep(ctx, pause)
 			pause = min(2*pause, retryMost)
-			d.signal.raise()
+			l.signal.raise()
 			continue
 		}
 		pause = retryLeast
@@ -136,76 +201,79 @@ func (d *deliverer) run(ctx context.Context) {
 			found = time.Now()
 		}
 		if time.Since(found) < pollInterval {
-			poll.Reset(d.busy)
+			poll.Reset(l.busy)
 		} else {
-			poll.Reset(d.idle)
+			poll.Reset(l.idle)
 		}
 	}
 }
 
 // round is one exchange with the database, and the attempts that it allowed.
-func (d *deliverer) round(ctx, sending context.Context, taking bool) (begun bool, err error) {
+func (l *shard) round(ctx, sending context.Context, taking bool) (begun bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangePatience)
 	defer cancel()
-	now := d.clock()
-	err = d.exchange(ctx, now, taking)
-	d.note(err)
+	now := l.clock()
+	err = l.exchange(ctx, now, taking)
+	l.note(err)
 	if err != nil {
 		return false, err
 	}
-	for _, l := range d.begin(now) {
+	for _, due := range l.begin(now) {
 		begun = true
-		go d.work(sending, l)
+		go l.work(sending, due)
 	}
 	return begun, nil
 }
 
-func (d *deliverer) note(err error) {
-	d.mu.Lock()
-	before := d.err
-	d.err = err
-	d.mu.Unlock()
+func (l *shard) note(err error) {
+	l.mu.Lock()
+	before := l.err
+	l.err = err
+	l.mu.Unlock()
 	if err != nil && (before == nil || before.Error() != err.Error()) {
-		d.logger.Warn("webhook deliveries cannot be read or written", "err", err)
+		l.logger.Warn("webhook deliveries cannot be read or written", "err", err)
 	}
 }
 
 // drain waits for the attempts in flight, writes what came of them and gives all webhooks
 // back. What cannot be written is attempted again by another process when the lease has
 // run out.
-func (d *deliverer) drain(stopSending func()) {
+func (l *shard) drain(stopSending func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainPatience+lastWritePatience)
 	defer cancel()
 	patience := time.AfterFunc(drainPatience, stopSending)
 	defer patience.Stop()
-	d.closeAll()
-	d.signal.raise()
-	for d.holding() {
+	l.closeAll()
+	l.signal.raise()
+	for l.holding() {
 		select {
 		case <-ctx.Done():
 			return
-		case <-d.signal:
+		case <-l.signal:
 		}
-		if _, err := d.round(ctx, ctx, false); err != nil {
+		if _, err := l.round(ctx, ctx, false); err != nil {
 			sleep(ctx, retryLeast)
-			d.signal.raise()
+			l.signal.raise()
 		}
 	}
 }
 
-func (d *deliverer) closeAll() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, h := range d.hooks {
+func (l *shard) closeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for h := range l.mine() {
 		h.closing = true
 	}
 }
 
-// holding tells that this process has webhooks.
-func (d *deliverer) holding() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.hooks) > 0
+// holding tells that this process has webhooks in the shard.
+func (l *shard) holding() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range l.mine() {
+		return true
+	}
+	return false
 }
 
 // begin takes out all that may be attempted now: one of each webhook before any has a
@@ -312,8 +380,8 @@ func (d *deliverer) end(ctx context.Context, r result) *delivery {
 	if r.outcome.Gone() {
 		h.closing = true
 	}
-	d.done = append(d.done, r)
-	d.signal.raise()
+	h.shard.done = append(h.shard.done, r)
+	h.shard.signal.raise()
 	if d.once || ctx.Err() != nil {
 		return nil
 	}
@@ -333,8 +401,10 @@ func (d *deliverer) end(ctx context.Context, r result) *delivery {
 func (d *deliverer) step(ctx context.Context) (attempts int, err error) {
 	d.once = true
 	now := d.clock()
-	if err := d.exchange(ctx, now, true); err != nil {
-		return 0, err
+	for _, l := range d.shards {
+		if err := l.exchange(ctx, now, true); err != nil {
+			return 0, err
+		}
 	}
 	begun := d.begin(now)
 	var sends sync.WaitGroup
@@ -342,12 +412,13 @@ func (d *deliverer) step(ctx context.Context) (attempts int, err error) {
 		sends.Go(func() { d.work(ctx, l) })
 	}
 	sends.Wait()
-	d.closeAll()
-	if !d.holding() {
-		return 0, nil
-	}
-	if err := d.exchange(context.WithoutCancel(ctx), d.clock(), false); err != nil {
-		return len(begun), fmt.Errorf("write the outcomes of deliveries: %w", err)
+	for _, l := range d.shards {
+		if l.closeAll(); !l.holding() {
+			continue
+		}
+		if err := l.exchange(context.WithoutCancel(ctx), d.clock(), false); err != nil {
+			return len(begun), fmt.Errorf("write the outcomes of deliveries: %w", err)
+		}
 	}
 	return len(begun), nil
 }

@@ -23,7 +23,7 @@ var beginLightly = pgx.TxOptions{BeginQuery: begin.BeginQuery + "; SET LOCAL syn
 
 // exchange is one conversation with the database.
 type exchange struct {
-	*deliverer
+	*shard
 	now  time.Time
 	tx   pgx.Tx
 	look bool // whether the webhooks that this process has are still its to deliver to
@@ -59,15 +59,15 @@ type held struct {
 // have something due and reads what may be attempted, in one transaction. If it fails,
 // everything in memory is as before: where the transaction was committed all the same, what
 // is written once more is written over itself.
-func (d *deliverer) exchange(ctx context.Context, now time.Time, taking bool) (err error) {
-	x := &exchange{deliverer: d, now: now, taken: map[string]*hook{}, read: map[*hook][]*delivery{}, reached: map[*hook]int64{}}
-	x.changed = d.changed.Swap(false)
-	x.look = taking && (x.changed || now.Sub(d.looked) >= pollInterval)
+func (l *shard) exchange(ctx context.Context, now time.Time, taking bool) (err error) {
+	x := &exchange{shard: l, now: now, taken: map[string]*hook{}, read: map[*hook][]*delivery{}, reached: map[*hook]int64{}}
+	x.changed = l.altered.Swap(false)
+	x.look = taking && (x.changed || now.Sub(l.looked) >= pollInterval)
 	x.gather()
 	defer func() {
 		if err != nil {
 			x.putBack()
-			d.changed.Store(x.changed || d.changed.Load())
+			l.altered.Store(x.changed || l.altered.Load())
 		}
 	}()
 	// Where a delivery is given up, its claim's next one goes: what comes after a failed
@@ -76,7 +76,7 @@ func (d *deliverer) exchange(ctx context.Context, now time.Time, taking bool) (e
 	if slices.ContainsFunc(x.done, func(r result) bool { return !r.outcome.OK() }) {
 		options = begin
 	}
-	if x.tx, err = d.pool.BeginTx(ctx, options); err != nil {
+	if x.tx, err = l.pool.BeginTx(ctx, options); err != nil {
 		return err
 	}
 	defer x.tx.Rollback(context.WithoutCancel(ctx))
@@ -92,16 +92,15 @@ func (d *deliverer) exchange(ctx context.Context, now time.Time, taking bool) (e
 		return err
 	}
 	x.apply()
-	d.publish(x.tally)
+	l.publish(x.tally)
 	return nil
 }
 
 // gather takes what there is to write out of memory.
 func (x *exchange) gather() {
-	d := x.deliverer
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	x.done, d.done = d.done, nil
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.done, x.shard.done = x.shard.done, nil
 	results := map[*hook]bool{}
 	done := map[*delivery]bool{}
 	waiting := map[*hook]map[*delivery][]*delivery{}
@@ -115,7 +114,7 @@ func (x *exchange) gather() {
 			waiting[r.hook][r.delivery] = r.hook.successors(r.delivery)
 		}
 	}
-	for _, h := range d.hooks {
+	for h := range x.mine() {
 		h.rest(x.now)
 		over := h.closing || !h.idle.IsZero() && x.now.Sub(h.idle) >= linger
 		closed := over && h.allIn(done)
@@ -133,7 +132,7 @@ func (x *exchange) gather() {
 func (x *exchange) putBack() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.deliverer.done = append(x.done, x.deliverer.done...)
+	x.shard.done = append(x.done, x.shard.done...)
 }
 
 // apply has memory be as the database is now.
@@ -168,20 +167,20 @@ func (x *exchange) apply() {
 		h.read = max(h.read, last)
 	}
 	if x.look {
-		d.looked = x.now
+		x.looked = x.now
 	}
 	if x.crowded {
-		for _, h := range d.longest(mostAtOnce) {
+		for _, h := range x.longest(mostAtOnce) {
 			h.closing = true
 		}
 	}
 	again := false // there is something to give back
-	for _, h := range d.hooks {
+	for h := range x.mine() {
 		d.list(h)
 		again = again || h.closing && len(h.underway) == 0
 	}
 	if again {
-		d.signal.raise()
+		x.signal.raise()
 	}
 	if freed {
 		d.upkeep()

@@ -9,10 +9,10 @@ const (
 	// readAhead is how many deliveries of a webhook are read before they can be attempted:
 	// enough for a receiver that answers at once while the next ones are being read, and
 	// half a claim's events wait for the others.
-	readAhead = 256
+	readAhead = 128
 	// maxUnwritten is how many attempts at a webhook's deliveries may have been made whose
 	// outcomes are not written: as many are made again if the process dies.
-	maxUnwritten = 128
+	maxUnwritten = 64
 	// linger is how long a webhook is kept that has nothing to do. What comes next is read
 	// without taking it anew.
 	linger = time.Second
@@ -46,6 +46,7 @@ type target struct {
 // memory. Until it gives it back nobody else attempts any of them.
 type hook struct {
 	endpoint
+	shard  *shard
 	token  string
 	until  time.Time // the lease's end
 	target *target   // nil: its secrets cannot be opened
@@ -73,9 +74,9 @@ type hook struct {
 	queued  bool  // it has something
 }
 
-func newHook(e endpoint, through int64) *hook {
+func newHook(l *shard, e endpoint, through int64) *hook {
 	return &hook{
-		endpoint: e, through: through, read: through,
+		endpoint: e, shard: l, through: through, read: through,
 		underway: map[place]*delivery{}, busy: map[string]int{}, busyAgain: map[string]int{},
 	}
 }

@@ -38,7 +38,7 @@ type Opener interface {
 // Config is what a relay is made of. Log, Pool, Secrets and Disabler are required.
 type Config struct {
 	Log  eventstore.Log
-	Pool *pgxpool.Pool // the relay uses up to three of it at a time, and opens two beside it
+	Pool *pgxpool.Pool // the relay uses up to four of it at a time, and opens two beside it
 	// Secrets opens the webhooks' secrets.
 	Secrets  Opener
 	Disabler Disabler
@@ -120,17 +120,17 @@ func New(c Config) (*Relay, error) {
 	d := newDeliverer(c, p, events, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
-		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
+		clock: c.Clock, logger: c.Logger, requeued: d.rouse, wake: newSignal(), presence: p, absent: absences{},
 	}
 	d.upkeep = u.wake.raise
 	changed := func() { d.alter(); u.wake.raise() }
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
-		events: events, assigned: d.signal.raise, changed: changed,
+		events: events, assigned: d.assigned, changed: changed,
 	}
 	return &Relay{
 		assigner: a, deliverer: d, upkeep: u,
-		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: changed},
+		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.rouse, tasks: changed, own: a.pid.Load},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
 		alone:    c.Alone,

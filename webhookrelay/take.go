@@ -48,12 +48,15 @@ func (x *exchange) candidates(ctx context.Context) ([]candidate, error) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, h := range x.hooks {
+	for h := range x.mine() {
 		h.due, h.queued = false, false
 	}
 	var others []candidate
 	var c candidate
 	_, err = pgx.ForEachRow(rows, []any{&c.webhookID, &c.last, &c.due, &c.queued, &c.through, &c.failures, &c.pausedUntil, &c.owned, &c.retriesAreDue}, func() error {
+		if !x.has(c.webhookID) {
+			return nil
+		}
 		if h := x.hooks[c.webhookID]; h != nil {
 			h.last, h.due, h.queued = max(h.last, c.last), c.due, c.queued
 		} else if _, retriesOnly := c.room(x.now); !c.owned && (c.retriesAreDue || !retriesOnly && (c.due || c.last > c.through)) {
@@ -108,7 +111,7 @@ func (x *exchange) takeChosen(ctx context.Context, chosen map[string]candidate) 
 		ids = append(ids, id)
 	}
 	x.takes++
-	token, until := fmt.Sprintf("%s/%d", x.presence.holder(), x.takes), x.now.Add(leaseTerm)
+	token, until := fmt.Sprintf("%s/%d.%d", x.presence.holder(), x.n, x.takes), x.now.Add(leaseTerm)
 	rows, err := x.tx.Query(ctx, takeSQL, ids, x.now, token, until)
 	if err != nil {
 		return err
@@ -117,7 +120,7 @@ func (x *exchange) takeChosen(ctx context.Context, chosen map[string]candidate) 
 	var through int64
 	_, err = pgx.ForEachRow(rows, []any{&e.webhookID, &through, &e.failures, &e.pausedUntil}, func() error {
 		c := chosen[e.webhookID]
-		h := newHook(e, through)
+		h := newHook(x.shard, e, through)
 		h.token, h.until, h.taken = token, until, x.now
 		h.last, h.due, h.queued = c.last, c.due, c.queued
 		x.taken[h.webhookID] = h
@@ -140,7 +143,7 @@ func (x *exchange) readTargets(ctx context.Context) error {
 	}
 	if x.look {
 		x.mu.Lock()
-		for _, h := range x.hooks {
+		for h := range x.mine() {
 			add(h)
 		}
 		x.mu.Unlock()
@@ -197,6 +200,8 @@ func (x *exchange) readTargets(ctx context.Context) error {
 // open decrypts a webhook's secrets. Where it cannot, the webhook's deliveries wait:
 // they are not at fault, and the right key may come.
 func (d *deliverer) open(t *target, webhookID string, secrets []domain.Sealed, auth *domain.Sealed) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var err error
 	t.secrets = make([]string, len(secrets))
 	for i := 0; i < len(secrets) && err == nil; i++ {
@@ -248,7 +253,7 @@ func (x *exchange) readDue(ctx context.Context) error {
 		r.fresh, r.queue = append(r.fresh, fresh), append(r.queue, queue)
 		r.retriesOnly, r.queued = append(r.retriesOnly, retriesOnly), append(r.queued, h.queued)
 	}
-	for _, h := range x.hooks {
+	for h := range x.mine() {
 		want(h)
 	}
 	for _, h := range x.taken {
