@@ -335,11 +335,8 @@ func (w *world) pagesOfUpkeep() map[string]int {
 			w.t.Fatal(err)
 		}
 		w.exec("VACUUM (INDEX_CLEANUP ON) webhookrelay.queue") // of what the one before put there
-		tx, err := w.pool.Begin(w.t.Context())
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		if _, err := tx.Exec(w.t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; "+c.before); err != nil {
+		tx := w.beginIndexed()
+		if _, err := tx.Exec(w.t.Context(), c.before); err != nil {
 			w.t.Fatal(err)
 		}
 		pages[what] = w.searched(tx, string(statement), c.args...)
