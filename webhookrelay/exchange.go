@@ -16,6 +16,11 @@ import (
 // dead in an index, so each would pass over all that was queued since the last vacuum.
 var begin = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"}
 
+// beginLightly is for what need not be on the disk when the transaction ends. A server that
+// fails within the half second until then forgets which deliveries arrived and which
+// webhooks were taken last: they are attempted once more, in their order.
+var beginLightly = pgx.TxOptions{BeginQuery: begin.BeginQuery + "; SET LOCAL synchronous_commit = off"}
+
 // exchange is one conversation with the database.
 type exchange struct {
 	*deliverer
@@ -65,7 +70,13 @@ func (d *deliverer) exchange(ctx context.Context, now time.Time, taking bool) (e
 			d.changed.Store(x.changed || d.changed.Load())
 		}
 	}()
-	if x.tx, err = d.pool.BeginTx(ctx, begin); err != nil {
+	// Where a delivery is given up, its claim's next one goes: what comes after a failed
+	// attempt rests on its being known.
+	options := beginLightly
+	if slices.ContainsFunc(x.done, func(r result) bool { return !r.outcome.OK() }) {
+		options = begin
+	}
+	if x.tx, err = d.pool.BeginTx(ctx, options); err != nil {
 		return err
 	}
 	defer x.tx.Rollback(context.WithoutCancel(ctx))
