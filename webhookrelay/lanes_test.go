@@ -307,6 +307,18 @@ func (w *world) finishFirst(rng *rand.Rand) {
 func TestUpkeepStaysCheap(t *testing.T) {
 	w := newWorld(t)
 	w.grow(w.pagesOfUpkeep)
+	// As many at a time as are removed indeed; where there is little, they are most of it.
+	w.forgetStatistics()
+	statement, err := os.ReadFile("queries/prune.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := w.beginIndexed()
+	defer tx.Rollback(context.WithoutCancel(t.Context()))
+	const events = 500
+	if n := w.searched(tx, string(statement), w.clock.Now().Add(time.Hour), time.Time{}, "", events); n > 20*events {
+		t.Errorf("%d pages to prune %d events", n, events)
+	}
 }
 
 // pagesOfUpkeep is how many pages each of the statements looks at that change deliveries in

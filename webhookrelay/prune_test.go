@@ -179,10 +179,15 @@ func (w *world) grow(pages func() map[string]int) {
 		}
 	}
 	check("a planner that knows of 1,000")
-	w.exec("DELETE FROM pg_statistic WHERE starelid IN ('webhookrelay.deliveries'::regclass, 'webhookrelay.events'::regclass, 'webhookrelay.queue'::regclass)")
+	w.forgetStatistics()
 	check("a planner that knows nothing")
 	w.exec("ANALYZE webhookrelay.deliveries, webhookrelay.events, webhookrelay.queue")
 	check("a planner that knows them")
+}
+
+func (w *world) forgetStatistics() {
+	w.t.Helper()
+	w.exec("DELETE FROM pg_statistic WHERE starelid IN ('webhookrelay.deliveries'::regclass, 'webhookrelay.events'::regclass, 'webhookrelay.queue'::regclass)")
 }
 
 // beginIndexed begins a transaction as the statements are run in.
