@@ -107,11 +107,20 @@ func (r *Deliveries) List(ctx context.Context, webhookID string, state State, be
 			return nil, err
 		}
 	}
-	rows, err := r.pool.Query(ctx, statement, webhookID, sequence, ping, min(max(limit, 1), MaxListed))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, scanDelivery)
+	return page(ctx, r.pool, scanDelivery, statement, webhookID, sequence, ping, min(max(limit, 1), MaxListed))
+}
+
+// page reads what is a small part of much: see begin.
+func page[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], statement string, args ...any) (all []T, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, begin, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, statement, args...)
+		if err != nil {
+			return err
+		}
+		all, err = pgx.CollectRows(rows, scan)
+		return err
+	})
+	return all, err
 }
 
 // Get is one delivery and the last attempts at it, oldest first.
@@ -140,11 +149,7 @@ func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, [
 
 // Events are the bodies of the webhook's events after a sequence number, in order.
 func (r *Deliveries) Events(ctx context.Context, webhookID string, after uint64, limit int) ([][]byte, error) {
-	rows, err := r.pool.Query(ctx, listEventsSQL, webhookID, int64(min(after, math.MaxInt64)), min(max(limit, 1), MaxListed))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	return page(ctx, r.pool, pgx.RowTo[[]byte], listEventsSQL, webhookID, int64(min(after, math.MaxInt64)), min(max(limit, 1), MaxListed))
 }
 
 // Position is up to where in the log deliveries are assigned.

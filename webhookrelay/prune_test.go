@@ -1,12 +1,15 @@
 package webhookrelay_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/claimledger/claimledger/webhookrelay"
 )
@@ -176,13 +179,35 @@ func (w *world) grow(pages func() map[string]int) {
 		}
 	}
 	check("a planner that knows of 1,000")
+	w.forgetStatistics()
+	check("a planner that knows nothing")
 	w.exec("ANALYZE webhookrelay.deliveries, webhookrelay.events, webhookrelay.queue")
 	check("a planner that knows them")
+}
+
+func (w *world) forgetStatistics() {
+	w.t.Helper()
+	w.exec("DELETE FROM pg_statistic WHERE starelid IN ('webhookrelay.deliveries'::regclass, 'webhookrelay.events'::regclass, 'webhookrelay.queue'::regclass)")
+}
+
+// beginIndexed begins a transaction as the statements are run in.
+func (w *world) beginIndexed() pgx.Tx {
+	w.t.Helper()
+	tx, err := w.pool.Begin(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := tx.Exec(w.t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"); err != nil {
+		w.t.Fatal(err)
+	}
+	return tx
 }
 
 // pagesToList is how many pages each way of listing looks at.
 func (w *world) pagesToList() map[string]int {
 	w.t.Helper()
+	tx := w.beginIndexed()
+	defer tx.Rollback(context.WithoutCancel(w.t.Context()))
 	pages := map[string]int{}
 	for what, list := range map[string]struct {
 		webhook string
@@ -202,12 +227,12 @@ func (w *world) pagesToList() map[string]int {
 		"the held as if it were active": {"held", webhookrelay.StatePending, 1 << 40},
 		"no dead":                       {"held", webhookrelay.StateDead, 1 << 40},
 	} {
-		pages[what] = w.pages(w.pool, webhookrelay.ListSQL(list.state), list.webhook, list.from, int32(0), 51)
+		pages[what] = w.pages(tx, webhookrelay.ListSQL(list.state), list.webhook, list.from, int32(0), 51)
 	}
 	events, err := os.ReadFile("queries/list_events.sql")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	pages["events after one"] = w.pages(w.pool, string(events), "hook", int64(100), 51)
+	pages["events after one"] = w.pages(tx, string(events), "hook", int64(100), 51)
 	return pages
 }

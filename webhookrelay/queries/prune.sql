@@ -27,16 +27,16 @@ WITH old AS (
     DELETE FROM webhookrelay.queue q
     USING ended
     WHERE q.webhook_id = ended.webhook_id AND q.sequence = ended.sequence AND q.ping = ended.ping
-), kept AS (
-    SELECT d.event_id
-    FROM old
-    JOIN webhookrelay.deliveries d USING (event_id)
-    LEFT JOIN ended ON ended.event_id = d.event_id AND ended.webhook_id = d.webhook_id
-    WHERE ended.event_id IS NULL
 ), forgotten AS (
     DELETE FROM webhookrelay.events e
-    USING old
-    WHERE e.event_id = old.event_id AND old.event_id NOT IN (SELECT kept.event_id FROM kept)
+    USING (
+        SELECT old.event_id
+        FROM old
+        LEFT JOIN (SELECT ended.event_id, count(*) AS deliveries FROM ended GROUP BY ended.event_id) AS gone USING (event_id)
+        -- Counted, because the planner takes the index for that whatever it believes about the table.
+        WHERE (SELECT count(*) FROM webhookrelay.deliveries d WHERE d.event_id = old.event_id) = COALESCE(gone.deliveries, 0)
+    ) AS empty
+    WHERE e.event_id = empty.event_id
 )
 SELECT (SELECT count(*) FROM ended), last.created_at, last.event_id
 FROM (SELECT) AS one
