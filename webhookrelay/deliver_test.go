@@ -408,19 +408,22 @@ func (w *world) pagesToFindWork() (pages int) {
 	}
 	defer tx.Rollback(context.Background())
 	now := w.clock.Now()
-	for file, args := range map[string][]any{
-		"candidates.sql": {now},
-		"take.sql":       {[]string{"hook"}, now, "token", now},
-		"read_due.sql":   {[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, []bool{true}, now},
+	for _, work := range []struct {
+		file string
+		args []any
+	}{
+		{"candidates.sql", []any{now}},
+		{"take.sql", []any{[]string{"hook"}, now, "token", now}},
+		{"read_due.sql", []any{[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, []bool{true}, now}},
 	} {
-		statement, err := os.ReadFile("queries/" + file)
+		statement, err := os.ReadFile("queries/" + work.file)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if _, err := tx.Exec(w.t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"); err != nil {
 			w.t.Fatal(err)
 		}
-		pages += w.pages(tx, string(statement), args...)
+		pages += w.pages(tx, string(statement), work.args...)
 	}
 	return pages
 }

@@ -30,11 +30,12 @@ CROSS JOIN LATERAL (
     UNION ALL
     (
         SELECT p.event_id, p.sequence, p.ping, p.attempts, false, 0, false, CASE WHEN mine.queued THEN (
-            SELECT max(q.due_at)
-            FROM webhookrelay.events v
-            JOIN webhookrelay.queue q ON q.claim_id = v.claim_id
-            WHERE v.event_id = p.event_id AND q.webhook_id = p.webhook_id
-              AND q.state = 'pending' AND NOT q.again AND q.sequence < p.sequence
+            SELECT max(earlier.due_at) FROM (
+                SELECT q.due_at FROM webhookrelay.queue q
+                WHERE q.webhook_id = p.webhook_id AND q.state = 'pending' AND NOT q.again AND q.sequence < p.sequence
+                  AND q.claim_id = (SELECT v.claim_id FROM webhookrelay.events v WHERE v.event_id = p.event_id)
+                OFFSET 0
+            ) AS earlier
         ) END
         FROM webhookrelay.deliveries p
         WHERE mine.fresh_rows > 0
