@@ -100,7 +100,7 @@ func (l *shard) exchange(ctx context.Context, now time.Time, taking bool) (err e
 func (x *exchange) gather() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.done, x.shard.done = x.shard.done, nil
+	x.done, x.shard.done = x.shard.done, make([]result, 0, len(x.shard.done))
 	results := map[*hook]bool{}
 	done := map[*delivery]bool{}
 	waiting := map[*hook]map[*delivery][]*delivery{}
@@ -161,7 +161,9 @@ func (x *exchange) apply() {
 		d.hooks[id] = h
 	}
 	for h, rows := range x.read {
-		h.rows = append(h.rows, rows...)
+		for _, l := range rows {
+			h.add(l)
+		}
 	}
 	for h, last := range x.reached {
 		h.read = max(h.read, last)

@@ -29,6 +29,7 @@ type delivery struct {
 	*event
 	place
 	hook               *hook
+	claim              *claim
 	attempts, failures int
 	queued             bool // and not fresh, see migrations/0007_lanes.sql
 	again              bool // it is sent once more, as its owner asked
@@ -59,12 +60,9 @@ type hook struct {
 	yielded bool // it is given back for another relay to take it
 	listed  bool // among those that may have something to begin
 
-	rows []*delivery // read and not begun, each claim's in the order of its events
-	// underway is what has begun and is not written; busy counts them by claim, those
-	// that were asked for apart, for which nothing new waits.
-	underway  map[place]*delivery
-	busy      map[string]int
-	busyAgain map[string]int
+	rows     []*delivery         // read and not begun, each claim's in the order of its events
+	underway map[place]*delivery // begun and not written
+	claims   map[string]*claim   // of all that is in memory
 
 	through int64 // as last written
 	read    int64 // the last fresh sequence that was read
@@ -77,7 +75,34 @@ type hook struct {
 func newHook(l *shard, e endpoint, through int64) *hook {
 	return &hook{
 		endpoint: e, shard: l, through: through, read: through,
-		underway: map[place]*delivery{}, busy: map[string]int{}, busyAgain: map[string]int{},
+		underway: map[place]*delivery{}, claims: map[string]*claim{},
+	}
+}
+
+// claim is what is in memory of one claim's deliveries.
+type claim struct {
+	id    string
+	count int
+	// busy are those under way, and again those of them that were asked for, for which
+	// nothing new waits.
+	busy, again int
+}
+
+// add takes in what was read.
+func (h *hook) add(l *delivery) {
+	l.claim = h.claims[l.claimID]
+	if l.claim == nil {
+		l.claim = &claim{id: l.claimID}
+		h.claims[l.claimID] = l.claim
+	}
+	l.claim.count++
+	h.rows = append(h.rows, l)
+}
+
+// release takes out what is in memory no more.
+func (h *hook) release(l *delivery) {
+	if l.claim.count--; l.claim.count == 0 {
+		delete(h.claims, l.claim.id)
 	}
 }
 
@@ -90,7 +115,7 @@ func (h *hook) next(now time.Time) int {
 		return -1
 	}
 	for i, l := range h.rows {
-		if retriesOnly && l.failures == 0 || h.busy[l.claimID] > 0 || l.again && h.busyAgain[l.claimID] > 0 {
+		if retriesOnly && l.failures == 0 || l.claim.busy > 0 && (l.again || l.claim.busy > l.claim.again) {
 			continue
 		}
 		if !slices.ContainsFunc(h.rows[:i], func(before *delivery) bool { return before.holdsBack(l) }) {
@@ -102,7 +127,7 @@ func (h *hook) next(now time.Time) int {
 
 // holdsBack tells that l must wait for the delivery, which was read before it.
 func (d *delivery) holdsBack(l *delivery) bool {
-	return d.claimID == l.claimID && d.sequence <= l.sequence && (l.again || !d.again)
+	return d.claim == l.claim && d.sequence <= l.sequence && (l.again || !d.again)
 }
 
 // begin takes out the delivery at an index.
@@ -112,10 +137,9 @@ func (h *hook) begin(i int) *delivery {
 	h.underway[l.place] = l
 	h.flying++
 	l.suspect = h.suspect()
+	l.claim.busy++
 	if l.again {
-		h.busyAgain[l.claimID]++
-	} else {
-		h.busy[l.claimID]++
+		l.claim.again++
 	}
 	return l
 }
@@ -123,13 +147,11 @@ func (h *hook) begin(i int) *delivery {
 // written forgets a delivery whose outcome is in the database.
 func (h *hook) written(l *delivery) {
 	delete(h.underway, l.place)
-	busy := h.busy
+	l.claim.busy--
 	if l.again {
-		busy = h.busyAgain
+		l.claim.again--
 	}
-	if busy[l.claimID]--; busy[l.claimID] == 0 {
-		delete(busy, l.claimID)
-	}
+	h.release(l)
 }
 
 // lose takes note of a delivery that was read and will not be attempted, because the webhook
@@ -182,7 +204,12 @@ func (h *hook) successors(l *delivery) (all []*delivery) {
 }
 
 func (h *hook) forget(gone map[*delivery]bool) {
-	h.rows = slices.DeleteFunc(h.rows, func(l *delivery) bool { return gone[l] })
+	h.rows = slices.DeleteFunc(h.rows, func(l *delivery) bool {
+		if gone[l] {
+			h.release(l)
+		}
+		return gone[l]
+	})
 }
 
 // wants is how many deliveries of each lane may be read into memory.

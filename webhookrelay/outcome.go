@@ -37,7 +37,7 @@ func (x *exchange) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var w writing
+	w := newWriting(len(x.done))
 	for _, r := range x.done {
 		if h := mine[r.hook]; r.says() && (h != nil || r.hook.deleted) {
 			w.add(r, h, x.schedule)
@@ -125,6 +125,17 @@ type writing struct {
 		again                []bool
 	}
 	parking parking
+}
+
+// newWriting has room for so many results.
+func newWriting(n int) writing {
+	var w writing
+	c := &w.states
+	c.webhookIDs, c.eventIDs, c.state, c.names = make([]string, 0, n), make([]string, 0, n), make([]State, 0, n), make([]string, 0, n)
+	c.endedAt, c.attempts, c.begunAt = make([]*time.Time, 0, n), make([]int, 0, n), make([]time.Time, 0, n)
+	c.took, c.statuses = make([]time.Duration, 0, n), make([]int, 0, n)
+	c.responses, c.errors = make([][]byte, 0, n), make([]string, 0, n)
+	return w
 }
 
 // parking is the columns of what is fresh and has to wait.

@@ -72,17 +72,19 @@ func (s *Sender) Send(ctx context.Context, r Request) Outcome {
 	deadline, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	var handshakeFailed atomic.Bool
-	traced := httptrace.WithClientTrace(deadline, &httptrace.ClientTrace{
-		// crypto/tls has no type for most of its errors; that the handshake ended in
-		// one is what can be known for certain.
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { handshakeFailed.Store(err != nil) },
-	})
-	httpRequest, err := s.newRequest(traced, r)
+	httpRequest, err := s.newRequest(deadline, r)
 	if err != nil {
 		return Outcome{Error: ReasonNotSent, Err: withoutURL(err), Duration: now().Sub(begun)}
 	}
 
+	var handshakeFailed atomic.Bool
+	if httpRequest.URL.Scheme == "https" {
+		httpRequest = httpRequest.WithContext(httptrace.WithClientTrace(deadline, &httptrace.ClientTrace{
+			// crypto/tls has no type for most of its errors; that the handshake ended in
+			// one is what can be known for certain.
+			TLSHandshakeDone: func(_ tls.ConnectionState, err error) { handshakeFailed.Store(err != nil) },
+		}))
+	}
 	var o Outcome
 	response, err := s.Transport.RoundTrip(httpRequest)
 	if err == nil {

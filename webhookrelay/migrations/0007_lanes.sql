@@ -107,7 +107,7 @@ CREATE TABLE webhookrelay.deliveries (
     CONSTRAINT deliveries_state_known CHECK (state IN ('pending', 'delivered', 'dead', 'cancelled')),
     CONSTRAINT deliveries_ended_has_time CHECK ((state = 'pending') = (ended_at IS NULL)),
     CONSTRAINT deliveries_queued_is_pending CHECK (state = 'pending' OR NOT queued)
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 40);
 
 INSERT INTO webhookrelay.deliveries
     (webhook_id, event_id, sequence, ping, created_at, state, queued, attempts, ended_at, begun_at, took, status, response, error)
