@@ -344,12 +344,10 @@ func (d *deliverer) work(ctx context.Context, l *delivery) {
 
 func (d *deliverer) attempt(ctx context.Context, l *delivery) result {
 	r := result{delivery: l, begun: d.clock()}
-	d.mu.Lock()
-	until, t := l.hook.until, l.hook.target
-	d.mu.Unlock()
+	t := l.target
 	// What could last longer than the webhook is this one's is left: the database may have
 	// been slow, or this process asleep, and another may have taken it.
-	if !r.begun.Add(attemptTimeout).After(until) {
+	if !r.begun.Add(attemptTimeout).After(l.until) {
 		r.attempted = true
 		r.outcome = d.sender.Send(ctx, attempt.Request{
 			URL: t.url, WebhookID: l.hook.webhookID, EventID: l.event.id, EventType: l.kind, Body: l.bodyFor(l.place),

@@ -33,7 +33,11 @@ type delivery struct {
 	attempts, failures int
 	queued             bool // and not fresh, see migrations/0007_lanes.sql
 	again              bool // it is sent once more, as its owner asked
-	suspect            bool // its endpoint was when the attempt began
+	// How the attempt begins: how it is made, until when it has to be over, and whether its
+	// endpoint is suspect.
+	target  *target
+	until   time.Time
+	suspect bool
 }
 
 // target is where and with what a webhook is called. The secrets are nowhere but here.
@@ -136,7 +140,7 @@ func (h *hook) begin(i int) *delivery {
 	h.rows = slices.Delete(h.rows, i, i+1)
 	h.underway[l.place] = l
 	h.flying++
-	l.suspect = h.suspect()
+	l.suspect, l.target, l.until = h.suspect(), h.target, h.until
 	l.claim.busy++
 	if l.again {
 		l.claim.again++

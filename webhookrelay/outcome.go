@@ -44,7 +44,7 @@ func (x *exchange) write(ctx context.Context) error {
 			x.results = append(x.results, r)
 		}
 	}
-	x.states = w.states.state
+	x.states = w.states
 	b := &pgx.Batch{}
 	w.queue(b)
 	x.queueEndpoints(b)
@@ -89,17 +89,23 @@ func (x *exchange) lock(ctx context.Context) (mine map[*hook]*held, err error) {
 
 // writing gathers the rows of an exchange's statements, column by column.
 type writing struct {
-	states struct {
+	states  []State
+	arrived struct { // with an empty answer
 		webhookIDs, eventIDs []string
-		state                []State
-		names                []string
-		endedAt              []*time.Time
 		attempts             []int
 		begunAt              []time.Time
 		took                 []time.Duration
 		statuses             []int
-		responses            [][]byte
-		errors               []string
+	}
+	finished struct { // all others
+		webhookIDs, eventIDs, states []string
+		endedAt                      []*time.Time
+		attempts                     []int
+		begunAt                      []time.Time
+		took                         []time.Duration
+		statuses                     []int
+		responses                    [][]byte
+		errors                       []string
 	}
 	before  struct{ webhookIDs, eventIDs []string } // that had an attempt before
 	leaving struct {
@@ -129,12 +135,10 @@ type writing struct {
 
 // newWriting has room for so many results.
 func newWriting(n int) writing {
-	var w writing
-	c := &w.states
-	c.webhookIDs, c.eventIDs, c.state, c.names = make([]string, 0, n), make([]string, 0, n), make([]State, 0, n), make([]string, 0, n)
-	c.endedAt, c.attempts, c.begunAt = make([]*time.Time, 0, n), make([]int, 0, n), make([]time.Time, 0, n)
-	c.took, c.statuses = make([]time.Duration, 0, n), make([]int, 0, n)
-	c.responses, c.errors = make([][]byte, 0, n), make([]string, 0, n)
+	w := writing{states: make([]State, 0, n)}
+	c := &w.arrived
+	c.webhookIDs, c.eventIDs, c.attempts = make([]string, 0, n), make([]string, 0, n), make([]int, 0, n)
+	c.begunAt, c.took, c.statuses = make([]time.Time, 0, n), make([]time.Duration, 0, n), make([]int, 0, n)
 	return w
 }
 
@@ -173,21 +177,8 @@ func (w *writing) add(r result, h *held, s schedule) {
 			state, due = StateDead, r.ended
 		}
 	}
-	c := &w.states
-	c.webhookIDs, c.eventIDs = append(c.webhookIDs, id), append(c.eventIDs, l.event.id)
-	c.state, c.names = append(c.state, state), append(c.names, string(state))
-	c.attempts, c.begunAt, c.took = append(c.attempts, l.attempts+1), append(c.begunAt, r.begun), append(c.took, r.outcome.Duration)
-	c.statuses, c.errors = append(c.statuses, r.outcome.Status), append(c.errors, r.outcome.Error)
-	response := r.outcome.Response
-	if len(response) == 0 {
-		response = nil
-	}
-	c.responses = append(c.responses, response)
-	var ended *time.Time
-	if state != StatePending {
-		ended = &r.ended
-	}
-	c.endedAt = append(c.endedAt, ended)
+	w.states = append(w.states, state)
+	w.finish(r, state)
 	if l.attempts > 0 {
 		w.before.webhookIDs, w.before.eventIDs = append(w.before.webhookIDs, id), append(w.before.eventIDs, l.event.id)
 	}
@@ -220,12 +211,39 @@ func (w *writing) add(r result, h *held, s schedule) {
 	}
 }
 
+// finish has the delivery's row be as its attempt left it.
+func (w *writing) finish(r result, state State) {
+	l, id := r.delivery, r.hook.webhookID
+	if c := &w.arrived; state == StateDelivered && len(r.outcome.Response) == 0 {
+		c.webhookIDs, c.eventIDs, c.attempts = append(c.webhookIDs, id), append(c.eventIDs, l.event.id), append(c.attempts, l.attempts+1)
+		c.begunAt, c.took, c.statuses = append(c.begunAt, r.begun), append(c.took, r.outcome.Duration), append(c.statuses, r.outcome.Status)
+		return
+	}
+	c := &w.finished
+	c.webhookIDs, c.eventIDs, c.states = append(c.webhookIDs, id), append(c.eventIDs, l.event.id), append(c.states, string(state))
+	c.attempts, c.begunAt, c.took = append(c.attempts, l.attempts+1), append(c.begunAt, r.begun), append(c.took, r.outcome.Duration)
+	c.statuses, c.errors = append(c.statuses, r.outcome.Status), append(c.errors, r.outcome.Error)
+	response := r.outcome.Response
+	if len(response) == 0 {
+		response = nil
+	}
+	c.responses = append(c.responses, response)
+	var ended *time.Time
+	if state != StatePending {
+		ended = &r.ended
+	}
+	c.endedAt = append(c.endedAt, ended)
+}
+
 func (w *writing) queue(b *pgx.Batch) {
 	if c := &w.before; len(c.webhookIDs) > 0 {
 		b.Queue(keepAttemptsSQL, c.webhookIDs, c.eventIDs)
 	}
-	if c := &w.states; len(c.webhookIDs) > 0 {
-		b.Queue(finishDeliveriesSQL, c.webhookIDs, c.eventIDs, c.names, c.endedAt, c.attempts, c.begunAt, c.took, c.statuses, c.responses, c.errors)
+	if c := &w.arrived; len(c.webhookIDs) > 0 {
+		b.Queue(deliverSQL, c.webhookIDs, c.eventIDs, c.attempts, c.begunAt, c.took, c.statuses)
+	}
+	if c := &w.finished; len(c.webhookIDs) > 0 {
+		b.Queue(finishDeliveriesSQL, c.webhookIDs, c.eventIDs, c.states, c.endedAt, c.attempts, c.begunAt, c.took, c.statuses, c.responses, c.errors)
 	}
 	if c := &w.leaving; len(c.webhookIDs) > 0 {
 		b.Queue(leaveQueueSQL, c.webhookIDs, c.sequences, c.pings)

@@ -52,6 +52,8 @@ var (
 	lockEndpointsSQL string
 	//go:embed queries/keep_attempts.sql
 	keepAttemptsSQL string
+	//go:embed queries/deliver.sql
+	deliverSQL string
 	//go:embed queries/finish_deliveries.sql
 	finishDeliveriesSQL string
 	//go:embed queries/leave_queue.sql

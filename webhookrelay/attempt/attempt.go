@@ -145,12 +145,11 @@ func (s *Sender) newRequest(ctx context.Context, r Request) (*http.Request, erro
 	// that would hold the claim's next events back until the retry. Receivers get
 	// each event at least once and tell repeats apart by webhook-id.
 	h["Idempotency-Key"] = nil
-	request := &http.Request{
-		Method: http.MethodPost, URL: t.url, Host: t.url.Host, Header: h,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(r.Body)),
-		GetBody:       func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil },
-	}
-	request.Body, _ = request.GetBody()
-	return request.WithContext(ctx), nil
+	request := new(http.Request).WithContext(ctx)
+	request.Method, request.URL, request.Host, request.Header = http.MethodPost, t.url, t.url.Host, h
+	request.Proto, request.ProtoMajor, request.ProtoMinor = "HTTP/1.1", 1, 1
+	request.ContentLength = int64(len(r.Body))
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
+	request.Body, err = request.GetBody()
+	return request, err
 }
