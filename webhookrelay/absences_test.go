@@ -59,7 +59,7 @@ func hijacked(t *testing.T, pool *pgxpool.Pool) *pgx.Conn {
 	return conn
 }
 
-// A relay that the others cannot see for long enough does not mark its leases as one of
+// A relay that the others cannot see for long enough does not mark what it takes as one of
 // which they know when it is gone.
 func TestUnseenByTheOthers(t *testing.T) {
 	pool := newPool(t)
@@ -86,11 +86,15 @@ func TestUnseenByTheOthers(t *testing.T) {
 	look("me")
 }
 
-// A relay that is back before its leases were ended keeps them, however long the other one
+// A relay that is back before its webhooks were freed keeps them, however long the other one
 // took since it looked.
 func TestBackInTime(t *testing.T) {
 	pool := newPool(t)
-	if _, err := pool.Exec(t.Context(), `INSERT INTO webhookrelay.leases VALUES ('hook', 'event', '@other/1', now() + interval '1 hour')`); err != nil {
+	if _, err := pool.Exec(t.Context(), `INSERT INTO webhookrelay.webhooks (webhook_id, namespace, service_id, url, events, active, secret_key_id, secret, auth_header, created_position)
+		VALUES ('hook', 'acme', 'svc', '', '{}', true, '', '', '', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `INSERT INTO webhookrelay.endpoints (webhook_id, owner, owned_until) VALUES ('hook', '@other/1', now() + interval '1 hour')`); err != nil {
 		t.Fatal(err)
 	}
 	u := &upkeep{
@@ -102,13 +106,13 @@ func TestBackInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer blocking.Rollback(context.WithoutCancel(t.Context()))
-	if _, err := blocking.Exec(t.Context(), `LOCK TABLE webhookrelay.leases IN SHARE MODE`); err != nil { // it may be read
+	if _, err := blocking.Exec(t.Context(), `LOCK TABLE webhookrelay.endpoints IN SHARE MODE`); err != nil { // it may be read
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- u.freeAbsent(t.Context()) }()
 	for waiting := false; !waiting; {
-		err := blocking.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhookrelay.leases'::regclass AND NOT granted)`).Scan(&waiting)
+		err := blocking.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'webhookrelay.endpoints'::regclass AND NOT granted)`).Scan(&waiting)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +127,7 @@ func TestBackInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left int
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM webhookrelay.leases`).Scan(&left); err != nil || left != 1 {
-		t.Errorf("%d leases are left, %v", left, err)
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM webhookrelay.endpoints WHERE owner = '@other/1'`).Scan(&left); err != nil || left != 1 {
+		t.Errorf("it has %d webhooks, %v", left, err)
 	}
 }

@@ -227,7 +227,7 @@ func TestSequencesFollowFromTheLog(t *testing.T) {
 	piecemeal.assign(piecemeal.relay(nil))
 	rows := func(w *world) (all []string) {
 		rows, err := w.pool.Query(t.Context(), `SELECT concat_ws(' ', webhook_id, event_id, sequence, position, event_type, claim_id, convert_from(body, 'UTF8'))
-			FROM webhookrelay.deliveries ORDER BY sequence`)
+			FROM webhookrelay.deliveries JOIN webhookrelay.events USING (event_id) ORDER BY sequence`)
 		if err != nil {
 			t.Fatal(err)
 		}

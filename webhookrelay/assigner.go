@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -45,8 +46,11 @@ type assigner struct {
 	clock    func() time.Time
 	logger   *slog.Logger
 	metrics  *Metrics
-	assigned func() // there are new deliveries
-	changed  func() // there are new tasks
+	events   eventCache
+	assigned func(fresh map[string]*webhook) // they have new deliveries
+	changed  func()                          // webhooks were changed, or there are new tasks
+
+	pid atomic.Uint32 // of the session in the database, 0: there is none
 
 	mu       sync.Mutex
 	state    AssignerState
@@ -118,6 +122,8 @@ func (a *assigner) lead(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	a.pid.Store(s.conn.PgConn().PID())
+	defer a.pid.Store(0)
 	a.saw(s.checkpoint.position)
 
 	// Reading goes on while a batch is being written, so that the next one is there.
@@ -223,9 +229,10 @@ func (a *assigner) assign(ctx context.Context, s *session, batch []eventstore.Re
 	a.saw(p.last.position)
 	a.metrics.assigned.Add(float64(len(p.rows)))
 	if len(p.rows) > 0 {
-		a.assigned()
+		a.events.add(p.assigned())
+		a.assigned(p.fresh)
 	}
-	if p.hasTasks() {
+	if p.hasChanges() {
 		a.changed()
 	}
 	return nil

@@ -3,6 +3,7 @@ package webhookrelay
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -30,7 +31,7 @@ type body struct {
 	Data      bodyData  `json:"data"`
 	ID        string    `json:"id"`
 	Position  string    `json:"position"` // text, because it may outgrow JavaScript's numbers
-	Sequence  int64     `json:"sequence"`
+	Sequence  int64     `json:"sequence"` // the last, see encode; 0 here
 }
 
 type bodyData struct {
@@ -89,7 +90,8 @@ func newBody(position uint64, c *domain.Commit, e domain.Event, f claimFacts) bo
 	return b
 }
 
-// encode gives the bytes that are sent on every attempt.
+// encode gives the bytes that are sent, up to the sequence, which is the last of them but
+// for a brace.
 func (b body) encode() ([]byte, error) {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
@@ -97,5 +99,9 @@ func (b body) encode() ([]byte, error) {
 	if err := e.Encode(b); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+	head, ok := bytes.CutSuffix(out.Bytes(), []byte("0}\n"))
+	if !ok {
+		return nil, fmt.Errorf("the sequence is not at the end of %s", out.Bytes())
+	}
+	return head, nil
 }

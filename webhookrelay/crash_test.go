@@ -22,7 +22,7 @@ func (f senderFunc) Send(ctx context.Context, r attempt.Request) attempt.Outcome
 
 // realSender sends.
 func realSender() webhookrelay.Sender {
-	return &attempt.Sender{Client: http.DefaultClient, Version: "test"}
+	return &attempt.Sender{Transport: http.DefaultTransport, Version: "test"}
 }
 
 // dyingRelay loses its database after an attempt, as a process that is killed between

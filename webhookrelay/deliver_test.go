@@ -380,11 +380,18 @@ func TestFindingWorkStaysCheap(t *testing.T) {
 	w.submit("claim_1", "svc-hook")
 	w.assign(r)
 	few := w.pagesToFindWork()
-	w.exec(`INSERT INTO webhookrelay.deliveries
-			(webhook_id, event_id, sequence, position, event_type, claim_id, body, occurred_at, created_at, state, due_at, delivered_at)
-		SELECT CASE WHEN n % 4 = 0 THEN 'idle' ELSE 'hook' END, 'old_' || n, 1000000 + n, n, 'request.submitted', 'claim_old_' || n, '{}', $1, $1,
-			CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'delivered' END, $1::timestamptz + interval '1 hour', $1
+	// What was delivered is before the one, and what waits for later is in the queue.
+	w.exec(`UPDATE webhookrelay.deliveries SET sequence = 1000000`)
+	w.exec(`UPDATE webhookrelay.endpoints SET through = 999999`)
+	w.exec(`UPDATE webhookrelay.fresh SET last_sequence = 1000000`)
+	w.exec(`INSERT INTO webhookrelay.events (event_id, position, event_type, claim_id, occurred_at, created_at, body)
+		SELECT 'old_' || n, n, 'request.submitted', 'claim_old_' || n, $1, $1, '{' FROM generate_series(1, 100000) AS n`, w.clock.Now())
+	w.exec(`INSERT INTO webhookrelay.deliveries (webhook_id, event_id, sequence, created_at, state, queued, ended_at)
+		SELECT CASE WHEN n % 4 = 0 THEN 'idle' ELSE 'hook' END, 'old_' || n, n, $1::timestamptz,
+			CASE WHEN n % 10 = 0 THEN 'pending' ELSE 'delivered' END, n % 10 = 0, CASE WHEN n % 10 <> 0 THEN $1::timestamptz END
 		FROM generate_series(1, 100000) AS n`, w.clock.Now())
+	w.exec(`INSERT INTO webhookrelay.queue (webhook_id, sequence, ping, event_id, claim_id, due_at)
+		SELECT webhook_id, sequence, 0, event_id, 'claim_' || event_id, created_at + interval '1 hour' FROM webhookrelay.deliveries WHERE queued`)
 	many := w.pagesToFindWork()
 	t.Logf("%d pages with 1 delivery, %d with 100,000 more", few, many)
 	if many > few+30 {
@@ -392,7 +399,7 @@ func TestFindingWorkStaysCheap(t *testing.T) {
 	}
 }
 
-// pagesToFindWork is how many pages the statements look at that find and lease work.
+// pagesToFindWork is how many pages the statements look at that find work and read it.
 func (w *world) pagesToFindWork() (pages int) {
 	w.t.Helper()
 	tx, err := w.pool.Begin(w.t.Context())
@@ -401,18 +408,22 @@ func (w *world) pagesToFindWork() (pages int) {
 	}
 	defer tx.Rollback(context.Background())
 	now := w.clock.Now()
-	for file, args := range map[string][]any{
-		"candidates.sql": {now},
-		"lease.sql":      {[]string{"hook"}, []int{4}, []bool{false}, now, "token", now},
+	for _, work := range []struct {
+		file string
+		args []any
+	}{
+		{"candidates.sql", []any{now}},
+		{"take.sql", []any{[]string{"hook"}, now, "token", now}},
+		{"read_due.sql", []any{[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, []bool{true}, now}},
 	} {
-		statement, err := os.ReadFile("queries/" + file)
+		statement, err := os.ReadFile("queries/" + work.file)
 		if err != nil {
 			w.t.Fatal(err)
 		}
 		if _, err := tx.Exec(w.t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"); err != nil {
 			w.t.Fatal(err)
 		}
-		pages += w.pages(tx, string(statement), args...)
+		pages += w.pages(tx, string(statement), work.args...)
 	}
 	return pages
 }

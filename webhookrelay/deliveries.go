@@ -74,14 +74,18 @@ type Deliveries struct{ pool *pgxpool.Pool }
 // NewDeliveries makes a reader.
 func NewDeliveries(pool *pgxpool.Pool) *Deliveries { return &Deliveries{pool} }
 
-// stateConditions choose the deliveries in a state.
-var stateConditions = map[State]string{
-	"":             "true",
-	StatePending:   "d.state = 'pending' AND NOT webhook.held",
-	StateHeld:      "d.state = 'pending' AND webhook.held",
-	StateDelivered: "d.state = 'delivered'",
-	StateDead:      "d.state = 'dead'",
-	StateCancelled: "d.state = 'cancelled'",
+// listSQL lists the deliveries in a state.
+var listSQL = map[State]string{
+	"":             listing(pageOfAllSQL, ""),
+	StatePending:   listing(pageOfPendingSQL, "false"),
+	StateHeld:      listing(pageOfPendingSQL, "true"),
+	StateDelivered: listing(pageOfEndedSQL, "'delivered'"),
+	StateDead:      listing(pageOfDeadSQL, ""),
+	StateCancelled: listing(pageOfEndedSQL, "'cancelled'"),
+}
+
+func listing(page, which string) string {
+	return strings.Replace(listDeliveriesSQL, "{page}", strings.Replace(page, "{which}", which, 1), 1)
 }
 
 // List is the webhook's deliveries, the last event first, each with its last attempt:
@@ -89,7 +93,7 @@ var stateConditions = map[State]string{
 // id, or from the newest on where it is empty. There are none where there is no such
 // webhook; that there is no such state or delivery is CodeInvalidRequest.
 func (r *Deliveries) List(ctx context.Context, webhookID string, state State, beforeID string, limit int) ([]Delivery, error) {
-	condition, ok := stateConditions[state]
+	statement, ok := listSQL[state]
 	if !ok {
 		return nil, domain.Errorf(domain.CodeInvalidRequest, "There is no state %s.", state)
 	}
@@ -103,37 +107,20 @@ func (r *Deliveries) List(ctx context.Context, webhookID string, state State, be
 			return nil, err
 		}
 	}
-	sql := strings.Replace(listDeliveriesSQL, "{state}", condition, 1)
-	rows, err := r.pool.Query(ctx, sql, webhookID, sequence, ping, min(max(limit, 1), MaxListed))
-	if err != nil {
-		return nil, err
-	}
-	list, err := pgx.CollectRows(rows, scanDelivery)
-	if err != nil {
-		return nil, err
-	}
-	return list, r.addLastAttempts(ctx, webhookID, list)
+	return page(ctx, r.pool, scanDelivery, statement, webhookID, sequence, ping, min(max(limit, 1), MaxListed))
 }
 
-func (r *Deliveries) addLastAttempts(ctx context.Context, webhookID string, list []Delivery) error {
-	byID := make(map[string]*Delivery, len(list))
-	var ids []string
-	for i := range list {
-		ids = append(ids, list[i].ID)
-		byID[list[i].ID] = &list[i]
-	}
-	rows, err := r.pool.Query(ctx, lastAttemptsSQL, webhookID, ids)
-	if err != nil {
-		return err
-	}
-	_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
-		id, a, err := scanAttempt(row)
-		if d := byID[id]; d != nil {
-			d.Last = &a
+// page reads what is a small part of much: see begin.
+func page[T any](ctx context.Context, pool *pgxpool.Pool, scan pgx.RowToFunc[T], statement string, args ...any) (all []T, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, begin, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, statement, args...)
+		if err != nil {
+			return err
 		}
-		return a, err
+		all, err = pgx.CollectRows(rows, scan)
+		return err
 	})
-	return err
+	return all, err
 }
 
 // Get is one delivery and the last attempts at it, oldest first.
@@ -150,26 +137,19 @@ func (r *Deliveries) Get(ctx context.Context, webhookID, id string) (Delivery, [
 		return Delivery{}, nil, domain.Errorf(domain.CodeNotFound, "There is no such delivery of this webhook.")
 	}
 	d := found[0]
-	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id, maxAttempts); err != nil {
+	if d.Last == nil {
+		return d, nil, nil
+	}
+	if rows, err = r.pool.Query(ctx, listAttemptsSQL, webhookID, id, d.Last.N, maxAttempts-1); err != nil {
 		return Delivery{}, nil, err
 	}
-	attempts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Attempt, error) {
-		_, a, err := scanAttempt(row)
-		return a, err
-	})
-	if len(attempts) > 0 {
-		d.Last = &attempts[len(attempts)-1]
-	}
-	return d, attempts, err
+	attempts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Attempt])
+	return d, append(attempts, *d.Last), err
 }
 
 // Events are the bodies of the webhook's events after a sequence number, in order.
 func (r *Deliveries) Events(ctx context.Context, webhookID string, after uint64, limit int) ([][]byte, error) {
-	rows, err := r.pool.Query(ctx, listEventsSQL, webhookID, int64(min(after, math.MaxInt64)), min(max(limit, 1), MaxListed))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	return page(ctx, r.pool, pgx.RowTo[[]byte], listEventsSQL, webhookID, int64(min(after, math.MaxInt64)), min(max(limit, 1), MaxListed))
 }
 
 // Position is up to where in the log deliveries are assigned.
@@ -197,22 +177,32 @@ func (r *Deliveries) Health(ctx context.Context, webhookIDs []string) (map[strin
 
 func scanDelivery(row pgx.CollectableRow) (Delivery, error) {
 	var d Delivery
-	var due time.Time
+	var due, ended, begun *time.Time
+	var took *time.Duration
+	var status *int
+	var response []byte
+	var failure *string
 	var held bool
 	var ping int
 	err := row.Scan(&d.WebhookID, &d.ID, &d.Sequence, &ping, &d.Position, &d.EventType, &d.ClaimID, &d.State, &d.Attempts,
-		&due, &d.OccurredAt, &d.CreatedAt, &d.DeliveredAt, &held)
+		&due, &d.OccurredAt, &d.CreatedAt, &ended, &begun, &took, &status, &response, &failure, &held)
+	if err != nil {
+		return d, err
+	}
 	d.Ping = ping > 0
-	if d.State == StatePending {
-		d.DueAt = &due
-		if held {
-			d.State, d.DueAt = StateHeld, nil
+	switch {
+	case d.State == StatePending && held:
+		d.State = StateHeld
+	case d.State == StatePending:
+		d.DueAt = due
+	case d.State == StateDelivered:
+		d.DeliveredAt = ended
+	}
+	if begun != nil {
+		d.Last = &Attempt{N: d.Attempts, BegunAt: *begun, Duration: *took, Status: *status, Response: response}
+		if failure != nil {
+			d.Last.Error = *failure
 		}
 	}
-	return d, err
-}
-
-func scanAttempt(row pgx.CollectableRow) (eventID string, a Attempt, err error) {
-	err = row.Scan(&eventID, &a.N, &a.BegunAt, &a.Duration, &a.Status, &a.Response, &a.Error)
-	return eventID, a, err
+	return d, nil
 }

@@ -7,3 +7,6 @@ func (r *Relay) Unpolled() *Relay {
 	r.deliverer.idle, r.deliverer.busy = time.Hour, time.Hour
 	return r
 }
+
+// ListSQL is the statement that lists the deliveries in a state.
+func ListSQL(s State) string { return listSQL[s] }

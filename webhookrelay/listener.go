@@ -23,6 +23,7 @@ type listener struct {
 	logger     *slog.Logger
 	deliveries func()
 	tasks      func()
+	own        func() uint32 // who tells this process itself as well
 }
 
 func (l *listener) run(ctx context.Context) {
@@ -70,6 +71,9 @@ func (l *listener) listen(ctx context.Context) error {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
+		}
+		if n.PID == l.own() {
+			continue
 		}
 		if n.Channel == channelTasks {
 			l.tasks()

@@ -10,136 +10,297 @@ import (
 
 // tally is what an exchange wrote, for the metrics once it is committed.
 type tally struct {
-	results []result // that were attempted and whose lease still held
+	results []result // that were attempted for a webhook that was still this process's
 	states  []State
-	gone    bool
-}
-
-// key is a delivery's.
-type key struct{ webhookID, eventID string }
-
-// record writes the outcomes. One whose lease is another's by now is dropped: that
-// other one decides what becomes of the delivery.
-func (d *deliverer) record(ctx context.Context, tx pgx.Tx, done []result) (tally, error) {
-	if len(done) == 0 {
-		return tally{}, nil
-	}
-	endpoints, held, err := d.endLeases(ctx, tx, done)
-	if err != nil {
-		return tally{}, err
-	}
-	var w writing
-	w.endpoints = endpoints
-	for _, r := range done {
-		// An attempt that was cut short says nothing; the delivery is due as before.
-		if held[key{r.webhookID, r.eventID}] && r.attempted && !r.outcome.Interrupted() {
-			w.add(r, d.schedule)
-		}
-	}
-	if len(w.results) == 0 {
-		return tally{}, nil
-	}
-	return w.tally, tx.SendBatch(ctx, w.statements(d.schedule.silence())).Close()
-}
-
-// endLeases locks the endpoints, in the order in which everyone does, and gives the
-// leases back.
-func (d *deliverer) endLeases(ctx context.Context, tx pgx.Tx, done []result) (map[string]*endpointChange, map[key]bool, error) {
-	var webhookIDs, eventIDs, tokens []string
-	for _, r := range done {
-		webhookIDs, eventIDs, tokens = append(webhookIDs, r.webhookID), append(eventIDs, r.eventID), append(tokens, r.token)
-	}
-	endpoints, held := map[string]*endpointChange{}, map[key]bool{}
-	b := &pgx.Batch{}
-	b.Queue(lockEndpointsSQL, webhookIDs).Query(func(rows pgx.Rows) error {
-		var e endpoint
-		_, err := pgx.ForEachRow(rows, []any{&e.webhookID, &e.failures, &e.pausedUntil}, func() error {
-			endpoints[e.webhookID] = &endpointChange{endpoint: e}
-			return nil
-		})
-		return err
-	})
-	b.Queue(endLeasesSQL, webhookIDs, eventIDs, tokens).Query(func(rows pgx.Rows) error {
-		var k key
-		_, err := pgx.ForEachRow(rows, []any{&k.webhookID, &k.eventID}, func() error {
-			held[k] = true
-			return nil
-		})
-		return err
-	})
-	return endpoints, held, tx.SendBatch(ctx, b).Close()
+	anyGone bool
 }
 
 // endpointChange is what the results of one exchange make of an endpoint.
 type endpointChange struct {
-	endpoint
 	goneAt                     *time.Time
 	failed                     int
 	lastTriggered, lastFailure *time.Time
 	recovered                  bool       // an attempt succeeded
 	failingSince               *time.Time // the first failure, or the first after a success
+	// postponed are deliveries that were read, and have to wait for a retry now.
+	postponed map[*delivery]bool
+}
+
+// write writes the outcomes, gives back what there is nothing to do for, and renews what
+// there is. The outcome for a webhook that is another's by now is dropped: that other one
+// decides what becomes of the delivery. For one that is deleted nobody else does.
+func (x *exchange) write(ctx context.Context) error {
+	if len(x.held) == 0 && len(x.done) == 0 {
+		return nil
+	}
+	mine, err := x.lock(ctx)
+	if err != nil {
+		return err
+	}
+	w := newWriting(len(x.done))
+	for _, r := range x.done {
+		if h := mine[r.hook]; r.says() && (h != nil || r.hook.deleted) {
+			w.add(r, h, x.schedule)
+			x.results = append(x.results, r)
+		}
+	}
+	x.states = w.states
+	b := &pgx.Batch{}
+	w.queue(b)
+	x.queueEndpoints(b)
+	if b.Len() == 0 {
+		return nil
+	}
+	return x.tx.SendBatch(ctx, b).Close()
+}
+
+// lock locks the endpoints, in the order in which everyone does, and tells which are this
+// process's still, and which are gone with their webhooks.
+func (x *exchange) lock(ctx context.Context) (mine map[*hook]*held, err error) {
+	mine = map[*hook]*held{}
+	ids := make([]string, len(x.held))
+	for i, h := range x.held {
+		ids[i] = h.webhookID
+	}
+	rows, err := x.tx.Query(ctx, lockEndpointsSQL, ids)
+	if err != nil {
+		return nil, err
+	}
+	owners := map[string]string{}
+	var id, owner string
+	if _, err := pgx.ForEachRow(rows, []any{&id, &owner}, func() error {
+		owners[id] = owner
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	for _, h := range x.held {
+		owner, there := owners[h.webhookID]
+		if there && owner == h.token {
+			mine[h.hook] = h
+			continue
+		}
+		h.deleted = !there
+		x.gone = append(x.gone, h.hook)
+	}
+	x.held = slices.DeleteFunc(x.held, func(h *held) bool { return mine[h.hook] == nil })
+	return mine, nil
 }
 
 // writing gathers the rows of an exchange's statements, column by column.
 type writing struct {
-	tally
-	endpoints map[string]*endpointChange
-
-	webhookIDs, eventIDs, states []string
-	attempts, failures           []int
-	dueAt, endedAt               []time.Time
-
-	begunAt   []time.Time
-	took      []time.Duration
-	statuses  []int
-	responses [][]byte
-	errors    []string
-
-	retryWebhookIDs, retryClaimIDs []string
-	retrySequences                 []int64
-	retryDueAt                     []time.Time
-	retryAgain                     []bool
+	states  []State
+	arrived struct { // with an empty answer
+		webhookIDs, eventIDs []string
+		attempts             []int
+		begunAt              []time.Time
+		took                 []time.Duration
+		statuses             []int
+	}
+	finished struct { // all others
+		webhookIDs, eventIDs, states []string
+		endedAt                      []*time.Time
+		attempts                     []int
+		begunAt                      []time.Time
+		took                         []time.Duration
+		statuses                     []int
+		responses                    [][]byte
+		errors                       []string
+	}
+	before  struct{ webhookIDs, eventIDs []string } // that had an attempt before
+	leaving struct {
+		webhookIDs []string
+		sequences  []int64
+		pings      []int32
+	}
+	entering struct {
+		webhookIDs []string
+		sequences  []int64
+		pings      []int32
+		eventIDs   []string
+		claimIDs   []string
+		states     []string
+		dueAt      []time.Time
+		failures   []int
+		again      []bool
+	}
+	retries struct {
+		webhookIDs, claimIDs []string
+		sequences            []int64
+		dueAt                []time.Time
+		again                []bool
+	}
+	parking parking
 }
 
-func (w *writing) add(r result, s schedule) {
-	state, failures, due := StateDelivered, r.delivery.failures, r.ended
+// newWriting has room for so many results.
+func newWriting(n int) writing {
+	w := writing{states: make([]State, 0, n)}
+	c := &w.arrived
+	c.webhookIDs, c.eventIDs, c.attempts = make([]string, 0, n), make([]string, 0, n), make([]int, 0, n)
+	c.begunAt, c.took, c.statuses = make([]time.Time, 0, n), make([]time.Duration, 0, n), make([]int, 0, n)
+	return w
+}
+
+// parking is the columns of what is fresh and has to wait.
+type parking struct {
+	webhookIDs []string
+	sequences  []int64
+	pings      []int32
+	eventIDs   []string
+	claimIDs   []string
+	dueAt      []time.Time
+}
+
+func (p *parking) add(l *delivery, due time.Time) {
+	p.webhookIDs, p.sequences, p.pings = append(p.webhookIDs, l.hook.webhookID), append(p.sequences, l.sequence), append(p.pings, l.ping)
+	p.eventIDs, p.claimIDs, p.dueAt = append(p.eventIDs, l.event.id), append(p.claimIDs, l.claimID), append(p.dueAt, due)
+}
+
+func (p *parking) queue(b *pgx.Batch) {
+	if len(p.webhookIDs) > 0 {
+		b.Queue(parkSQL, p.webhookIDs, p.sequences, p.pings, p.eventIDs, p.claimIDs, p.dueAt)
+	}
+}
+
+// add takes in a result; h is nil where the webhook is deleted.
+func (w *writing) add(r result, h *held, s schedule) {
+	l, id := r.delivery, r.hook.webhookID
+	state, failures, due := StateDelivered, l.failures, r.ended
 	if !r.outcome.OK() {
 		failures++
 		var again bool
 		// A ping is a question about now, and has one answer.
-		if due, again = s.next(failures, r.outcome, r.ended); again && r.eventType != pingEvent {
+		if due, again = s.next(failures, r.outcome, r.ended); again && l.kind != pingEvent {
 			state = StatePending
-			w.retryWebhookIDs, w.retryClaimIDs = append(w.retryWebhookIDs, r.webhookID), append(w.retryClaimIDs, r.claimID)
-			w.retrySequences, w.retryDueAt = append(w.retrySequences, r.sequence), append(w.retryDueAt, due)
-			w.retryAgain = append(w.retryAgain, r.delivery.again)
 		} else {
-			state = StateDead
+			state, due = StateDead, r.ended
 		}
 	}
-	w.webhookIDs, w.eventIDs, w.states = append(w.webhookIDs, r.webhookID), append(w.eventIDs, r.eventID), append(w.states, string(state))
-	w.attempts, w.failures = append(w.attempts, r.delivery.attempts+1), append(w.failures, failures)
-	w.dueAt, w.endedAt = append(w.dueAt, due), append(w.endedAt, r.ended)
-	w.begunAt, w.took = append(w.begunAt, r.begun), append(w.took, r.outcome.Duration)
-	w.statuses, w.errors = append(w.statuses, r.outcome.Status), append(w.errors, r.outcome.Error)
-	w.responses = append(w.responses, notNil(r.outcome.Response))
-	w.tally.results, w.tally.states = append(w.tally.results, r), append(w.tally.states, state)
-
-	// A deleted webhook has no endpoint any more.
-	if e := w.endpoints[r.webhookID]; e != nil {
-		e.note(r, s.probe())
-		w.gone = w.gone || e.goneAt != nil
+	w.states = append(w.states, state)
+	w.finish(r, state)
+	if l.attempts > 0 {
+		w.before.webhookIDs, w.before.eventIDs = append(w.before.webhookIDs, id), append(w.before.eventIDs, l.event.id)
+	}
+	if h == nil {
+		return
+	}
+	h.change.note(r)
+	switch {
+	case state != StateDelivered:
+		q := &w.entering
+		q.webhookIDs, q.sequences, q.pings = append(q.webhookIDs, id), append(q.sequences, l.sequence), append(q.pings, l.ping)
+		q.eventIDs, q.claimIDs = append(q.eventIDs, l.event.id), append(q.claimIDs, l.claimID)
+		q.states, q.dueAt, q.failures = append(q.states, string(state)), append(q.dueAt, due), append(q.failures, failures)
+		q.again = append(q.again, l.again && state == StatePending)
+	case l.queued:
+		q := &w.leaving
+		q.webhookIDs, q.sequences, q.pings = append(q.webhookIDs, id), append(q.sequences, l.sequence), append(q.pings, l.ping)
+	}
+	if state != StatePending {
+		return
+	}
+	q := &w.retries
+	q.webhookIDs, q.claimIDs, q.sequences = append(q.webhookIDs, id), append(q.claimIDs, l.claimID), append(q.sequences, l.sequence)
+	q.dueAt, q.again = append(q.dueAt, due), append(q.again, l.again)
+	for _, s := range h.waiting[l] {
+		h.change.postpone(s)
+		if !s.queued {
+			w.parking.add(s, due)
+		}
 	}
 }
 
-func (e *endpointChange) note(r result, probe time.Duration) {
-	e.endpoint.took(r.outcome, r.ended, probe)
+// finish has the delivery's row be as its attempt left it.
+func (w *writing) finish(r result, state State) {
+	l, id := r.delivery, r.hook.webhookID
+	if c := &w.arrived; state == StateDelivered && len(r.outcome.Response) == 0 {
+		c.webhookIDs, c.eventIDs, c.attempts = append(c.webhookIDs, id), append(c.eventIDs, l.event.id), append(c.attempts, l.attempts+1)
+		c.begunAt, c.took, c.statuses = append(c.begunAt, r.begun), append(c.took, r.outcome.Duration), append(c.statuses, r.outcome.Status)
+		return
+	}
+	c := &w.finished
+	c.webhookIDs, c.eventIDs, c.states = append(c.webhookIDs, id), append(c.eventIDs, l.event.id), append(c.states, string(state))
+	c.attempts, c.begunAt, c.took = append(c.attempts, l.attempts+1), append(c.begunAt, r.begun), append(c.took, r.outcome.Duration)
+	c.statuses, c.errors = append(c.statuses, r.outcome.Status), append(c.errors, r.outcome.Error)
+	response := r.outcome.Response
+	if len(response) == 0 {
+		response = nil
+	}
+	c.responses = append(c.responses, response)
+	var ended *time.Time
+	if state != StatePending {
+		ended = &r.ended
+	}
+	c.endedAt = append(c.endedAt, ended)
+}
+
+func (w *writing) queue(b *pgx.Batch) {
+	if c := &w.before; len(c.webhookIDs) > 0 {
+		b.Queue(keepAttemptsSQL, c.webhookIDs, c.eventIDs)
+	}
+	if c := &w.arrived; len(c.webhookIDs) > 0 {
+		b.Queue(deliverSQL, c.webhookIDs, c.eventIDs, c.attempts, c.begunAt, c.took, c.statuses)
+	}
+	if c := &w.finished; len(c.webhookIDs) > 0 {
+		b.Queue(finishDeliveriesSQL, c.webhookIDs, c.eventIDs, c.states, c.endedAt, c.attempts, c.begunAt, c.took, c.statuses, c.responses, c.errors)
+	}
+	if c := &w.leaving; len(c.webhookIDs) > 0 {
+		b.Queue(leaveQueueSQL, c.webhookIDs, c.sequences, c.pings)
+	}
+	if c := &w.entering; len(c.webhookIDs) > 0 {
+		b.Queue(enterQueueSQL, c.webhookIDs, c.sequences, c.pings, c.eventIDs, c.claimIDs, c.states, c.dueAt, c.failures, c.again)
+	}
+	w.parking.queue(b)
+	if c := &w.retries; len(c.webhookIDs) > 0 {
+		b.Queue(postponeSuccessorsSQL, c.webhookIDs, c.claimIDs, c.sequences, c.dueAt, c.again)
+	}
+}
+
+// queueEndpoints writes how receivers are doing, and who has their webhooks. After a
+// silence, failures begin anew.
+func (x *exchange) queueEndpoints(b *pgx.Batch) {
+	if len(x.held) == 0 {
+		return
+	}
+	n := len(x.held)
+	ids, failures, failed, through := make([]string, n), make([]int, n), make([]int, n), make([]int64, n)
+	paused, gone, triggered, failedAt := make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n), make([]*time.Time, n)
+	failingSince, until, recovered := make([]*time.Time, n), make([]*time.Time, n), make([]bool, n)
+	var closed []string
+	var reached []int64
+	var yielded bool
+	end := x.now.Add(leaseTerm)
+	for i, h := range x.held {
+		c := &h.change
+		ids[i], failures[i], paused[i], through[i] = h.webhookID, h.endpoint.failures, h.endpoint.pausedUntil, h.reached
+		failed[i], gone[i], triggered[i], failedAt[i] = c.failed, c.goneAt, c.lastTriggered, c.lastFailure
+		recovered[i], failingSince[i] = c.recovered, c.failingSince
+		x.anyGone = x.anyGone || c.goneAt != nil
+		if h.closed {
+			closed, reached = append(closed, h.webhookID), append(reached, h.reached)
+			yielded = yielded || h.yielded
+		} else {
+			until[i] = &end
+		}
+	}
+	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt, recovered, failingSince, through, until, x.schedule.silence())
+	if len(closed) > 0 {
+		b.Queue(leaveFreshSQL, closed, reached)
+	}
+	if yielded {
+		b.Queue(notifySQL, channelDeliveries)
+	}
+}
+
+func (e *endpointChange) note(r result) {
 	e.lastTriggered = later(e.lastTriggered, r.begun)
 	if r.outcome.OK() {
 		e.recovered, e.failingSince = true, nil
 	} else {
 		e.failed++
 		e.lastFailure = later(e.lastFailure, r.ended)
-		if e.failingSince == nil && r.eventType != pingEvent { // a ping is a question, and no loss
+		if e.failingSince == nil && r.kind != pingEvent { // a ping is a question, and no loss
 			e.failingSince = &r.ended
 		}
 	}
@@ -148,40 +309,18 @@ func (e *endpointChange) note(r result, probe time.Duration) {
 	}
 }
 
+func (e *endpointChange) postpone(l *delivery) {
+	if e.postponed == nil {
+		e.postponed = map[*delivery]bool{}
+	}
+	e.postponed[l] = true
+}
+
 func later(a *time.Time, b time.Time) *time.Time {
 	if a != nil && a.After(b) {
 		return a
 	}
 	return &b
-}
-
-// statements write it all. After a silence, failures begin anew.
-func (w *writing) statements(silence time.Duration) *pgx.Batch {
-	b := &pgx.Batch{}
-	b.Queue(finishDeliveriesSQL, w.webhookIDs, w.eventIDs, w.states, w.attempts, w.failures, w.dueAt, w.endedAt)
-	b.Queue(addAttemptsSQL, w.webhookIDs, w.eventIDs, w.attempts, w.begunAt, w.took, w.statuses, w.responses, w.errors)
-	if len(w.retryWebhookIDs) > 0 {
-		b.Queue(postponeSuccessorsSQL, w.retryWebhookIDs, w.retryClaimIDs, w.retrySequences, w.retryDueAt, w.retryAgain)
-	}
-	var ids []string
-	var failures, failed []int
-	var paused, gone, triggered, failedAt, failingSince []*time.Time
-	var recovered []bool
-	for id, e := range w.endpoints {
-		ids, failures, failed = append(ids, id), append(failures, e.failures), append(failed, e.failed)
-		paused, gone = append(paused, e.pausedUntil), append(gone, e.goneAt)
-		triggered, failedAt = append(triggered, e.lastTriggered), append(failedAt, e.lastFailure)
-		recovered, failingSince = append(recovered, e.recovered), append(failingSince, e.failingSince)
-	}
-	b.Queue(updateEndpointsSQL, ids, failures, paused, gone, failed, triggered, failedAt, recovered, failingSince, silence)
-	return b
-}
-
-func notNil(b []byte) []byte {
-	if b == nil {
-		return []byte{}
-	}
-	return b
 }
 
 // publish counts what was written, and tells of what a person may want to know.
@@ -193,17 +332,15 @@ func (d *deliverer) publish(t tally) {
 			d.metrics.delivered.Inc()
 		case StateDead:
 			d.metrics.dead.Inc()
-			d.logger.Warn("a webhook delivery is dead after its last retry", "webhook_id", r.webhookID,
-				"event_id", r.eventID, "attempts", r.delivery.attempts+1, "status", r.outcome.Status, "reason", r.outcome.Error)
+			d.logger.Warn("a webhook delivery is dead after its last retry", "webhook_id", r.hook.webhookID,
+				"event_id", r.event.id, "attempts", r.delivery.attempts+1, "status", r.outcome.Status, "reason", r.outcome.Error)
 		}
 		if r.outcome.Err != nil {
-			d.logger.Debug("a webhook attempt failed", "webhook_id", r.webhookID, "event_id", r.eventID, "err", r.outcome.Err)
+			d.logger.Debug("a webhook attempt failed", "webhook_id", r.hook.webhookID, "event_id", r.event.id, "err", r.outcome.Err)
 		}
 	}
-	if slices.ContainsFunc(t.results, func(r result) bool { return r.delivery.again }) {
-		d.finishedAgain()
-	}
-	if t.gone {
-		d.gone()
+	// A replay may go on, or a webhook be disabled whose receiver is gone.
+	if t.anyGone || slices.ContainsFunc(t.results, func(r result) bool { return r.delivery.again }) {
+		d.upkeep()
 	}
 }

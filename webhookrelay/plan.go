@@ -15,15 +15,19 @@ import (
 
 // plan is what a batch of commits changes in the relay's tables.
 type plan struct {
-	last checkpoint
-	rows []newDelivery
+	last   checkpoint
+	events []*newEvent
+	rows   []newDelivery
 
-	created []createdWebhook
-	touched map[string]*webhook // whose activity or next sequence changed
-	altered []alteration
-	enabled []string
-	upTo    []int64 // the last sequence that each of the enabled has missed
-	deleted []string
+	created  []createdWebhook
+	touched  map[string]*webhook // whose activity or next sequence changed
+	fresh    map[string]*webhook // that have new deliveries
+	altered  []alteration
+	enabled  []string
+	upTo     []int64 // the last sequence that each of the enabled has missed
+	disabled bool    // some webhook was
+	deleted  []string
+	ends     []int64 // the last sequence of each of the deleted
 
 	facts     map[string]claimFacts // of every claim in the batch
 	submitted []string
@@ -31,11 +35,13 @@ type plan struct {
 }
 
 type newDelivery struct {
-	webhookID, eventID, eventType, claimID string
-	sequence                               int64
-	position                               uint64
-	body                                   []byte
-	occurredAt                             time.Time
+	webhookID, eventID string
+	sequence           int64
+}
+
+type newEvent struct {
+	event
+	position uint64
 }
 
 type createdWebhook struct {
@@ -44,14 +50,17 @@ type createdWebhook struct {
 	domain.WebhookCreated
 }
 
-// hasTasks tells that there is something for upkeep; a webhook that is new may have
-// been asked for a ping already.
-func (p *plan) hasTasks() bool { return len(p.created)+len(p.enabled)+len(p.deleted) > 0 }
+// hasChanges tells that there is something to look at for upkeep, or for who delivers: a
+// webhook that is new may have been asked for a ping already, and what was altered or
+// disabled is owned by some relay.
+func (p *plan) hasChanges() bool {
+	return p.disabled || len(p.created)+len(p.altered)+len(p.enabled)+len(p.deleted) > 0
+}
 
 // plan works out what the commits change. It moves the session's webhooks along, so a
 // plan that is not written ends the session.
 func (s *session) plan(ctx context.Context, batch []eventstore.Record) (*plan, error) {
-	p := &plan{last: s.checkpoint, touched: map[string]*webhook{}}
+	p := &plan{last: s.checkpoint, touched: map[string]*webhook{}, fresh: map[string]*webhook{}}
 	var err error
 	if p.facts, err = s.readFacts(ctx, batch); err != nil {
 		return nil, err
@@ -126,6 +135,8 @@ func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 		p.touched[w.id] = w
 		if payload.Active {
 			p.enabled, p.upTo = append(p.enabled, w.id), append(p.upTo, w.next-1)
+		} else {
+			p.disabled = true
 		}
 	case domain.WebhookDeleted:
 		w, err := s.existing(payload.WebhookID)
@@ -149,7 +160,8 @@ func (s *session) take(p *plan, r eventstore.Record, e domain.Event) error {
 func (s *session) end(p *plan, w *webhook) {
 	s.remove(w)
 	delete(p.touched, w.id)
-	p.deleted = append(p.deleted, w.id)
+	delete(p.fresh, w.id)
+	p.deleted, p.ends = append(p.deleted, w.id), append(p.ends, w.next-1)
 }
 
 // takeClaim adds a delivery for each webhook of the claim's service, whichever
@@ -168,22 +180,23 @@ func (s *session) takeClaim(p *plan, r eventstore.Record, e domain.Event) error 
 	if !ok {
 		return fmt.Errorf("claim %s was not submitted before, or has ended", claimID)
 	}
-	b := newBody(r.Position, r.Commit, e, facts)
+	var added *newEvent
 	for _, w := range s.byService[facts.ServiceID] {
 		if !w.events[e.Type()] {
 			continue
 		}
-		b.Sequence = w.next
-		encoded, err := b.encode()
-		if err != nil {
-			return err
+		if added == nil {
+			b := newBody(r.Position, r.Commit, e, facts)
+			head, err := b.encode()
+			if err != nil {
+				return err
+			}
+			added = &newEvent{event{id: e.ID, kind: b.Event, claimID: claimID, occurredAt: b.Timestamp, body: head}, r.Position}
+			p.events = append(p.events, added)
 		}
-		p.rows = append(p.rows, newDelivery{
-			webhookID: w.id, eventID: e.ID, eventType: b.Event, claimID: claimID,
-			sequence: w.next, position: r.Position, body: encoded, occurredAt: b.Timestamp,
-		})
+		p.rows = append(p.rows, newDelivery{webhookID: w.id, eventID: e.ID, sequence: w.next})
 		w.next++
-		p.touched[w.id] = w
+		p.touched[w.id], p.fresh[w.id] = w, w
 	}
 	return nil
 }
@@ -213,8 +226,8 @@ func (p *plan) statements(now time.Time) *pgx.Batch {
 		b.Queue(addTasksSQL, p.enabled, taskRequeue, p.upTo)
 	}
 	if len(p.deleted) > 0 {
+		b.Queue(addCancelsSQL, p.deleted, taskCancel, p.ends)
 		b.Queue(deleteWebhooksSQL, p.deleted)
-		b.Queue(addTasksSQL, p.deleted, taskCancel, []int64(nil))
 	}
 	p.claimStatements(b)
 	p.deliveryStatements(b, now)
@@ -239,23 +252,45 @@ func (p *plan) claimStatements(b *pgx.Batch) {
 
 func (p *plan) deliveryStatements(b *pgx.Batch, now time.Time) {
 	if len(p.rows) > 0 {
-		var webhookIDs, eventIDs, types, claims []string
-		var sequences, positions []int64
+		var eventIDs, types, claims []string
+		var positions []int64
 		var bodies [][]byte
 		var occurred []time.Time
-		for _, r := range p.rows {
-			webhookIDs, eventIDs = append(webhookIDs, r.webhookID), append(eventIDs, r.eventID)
-			types, claims = append(types, r.eventType), append(claims, r.claimID)
-			sequences, positions = append(sequences, r.sequence), append(positions, int64(r.position))
-			bodies, occurred = append(bodies, r.body), append(occurred, r.occurredAt)
+		for _, e := range p.events {
+			eventIDs, types, claims = append(eventIDs, e.id), append(types, e.kind), append(claims, e.claimID)
+			positions, bodies, occurred = append(positions, int64(e.position)), append(bodies, e.body), append(occurred, e.occurredAt)
 		}
-		b.Queue(addDeliveriesSQL, webhookIDs, eventIDs, sequences, positions, types, claims, bodies, occurred, now)
+		b.Queue(addEventsSQL, eventIDs, positions, types, claims, occurred, bodies, now)
+
+		webhookIDs, ids, sequences := make([]string, len(p.rows)), make([]string, len(p.rows)), make([]int64, len(p.rows))
+		for i, r := range p.rows {
+			webhookIDs[i], ids[i], sequences[i] = r.webhookID, r.eventID, r.sequence
+		}
+		b.Queue(addDeliveriesSQL, webhookIDs, ids, sequences, now)
+	}
+	if len(p.fresh) > 0 {
+		// In the order in which relays take webhooks off this list.
+		ids := slices.Sorted(maps.Keys(p.fresh))
+		last := make([]int64, len(ids))
+		for i, id := range ids {
+			last[i] = p.fresh[id].next - 1
+		}
+		b.Queue(addFreshSQL, ids, last)
 	}
 	// Told when the transaction commits, to the relays in all processes.
 	if len(p.rows) > 0 {
 		b.Queue(notifySQL, channelDeliveries)
 	}
-	if p.hasTasks() {
+	if p.hasChanges() {
 		b.Queue(notifySQL, channelTasks)
 	}
+}
+
+// assigned are the plan's events, for who delivers them.
+func (p *plan) assigned() []*event {
+	all := make([]*event, len(p.events))
+	for i, e := range p.events {
+		all[i] = &e.event
+	}
+	return all
 }

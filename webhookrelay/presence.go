@@ -25,6 +25,9 @@ const (
 // The leases without it end in time alone.
 const presentMark = "@"
 
+// presenceClass is of the advisory locks by which relays are counted.
+const presenceClass int32 = 1668050540
+
 // presence tells the relays of one another, by an advisory lock that each holds for as long
 // as it is connected. A process that is killed gives its own up by that, and what it had in
 // flight need not wait until the leases run out. A relay that is alive all the same, and
@@ -38,7 +41,7 @@ type presence struct {
 
 // arrive makes the relay seen. It is until the connection ends.
 func (p *presence) arrive(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, arriveSQL, p.owner)
+	_, err := conn.Exec(ctx, arriveSQL, p.owner, presenceClass)
 	p.present.Store(err == nil)
 	return err
 }
@@ -73,8 +76,8 @@ func (a absences) note(absent []string, now time.Time) (gone []string) {
 	return gone
 }
 
-// freeAbsent ends the leases of relays that are gone. Where it is this one that the others
-// cannot see, because its connection broke off without its noticing, its leases are not
+// freeAbsent frees the webhooks of relays that are gone. Where it is this one that the others
+// cannot see, because its connection broke off without its noticing, what it takes is not
 // marked until it has another.
 func (u *upkeep) freeAbsent(ctx context.Context) error {
 	rows, err := u.pool.Query(ctx, absentSQL, presentMark, u.presence.owner)
@@ -97,7 +100,7 @@ func (u *upkeep) freeAbsent(ctx context.Context) error {
 	}
 	freed, err := u.pool.Exec(ctx, freeAbsentSQL, gone)
 	if err == nil && freed.RowsAffected() > 0 {
-		u.logger.Warn("a relay is gone, and what it had in flight is sent again", "deliveries", freed.RowsAffected())
+		u.logger.Warn("a relay is gone, and what it had in flight is sent again", "webhooks", freed.RowsAffected())
 		u.requeued()
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 // relaysSeen is how many relays are connected.
 func (w *world) relaysSeen() (n int) {
 	w.t.Helper()
-	err := w.pool.QueryRow(context.Background(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock'
+	err := w.pool.QueryRow(context.Background(), `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ShareLock' AND objsubid = 1
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&n)
 	if err != nil {
 		w.t.Fatal(err)
@@ -21,8 +21,8 @@ func (w *world) relaysSeen() (n int) {
 	return n
 }
 
-// TestKilledAmongOthers: what a relay had in flight that was killed is sent by another one
-// before its lease runs out; what one holds that is there, or was never seen, is not.
+// TestKilledAmongOthers: a webhook that a relay had that was killed is delivered to by another
+// one before its lease runs out; what one has that is there, or was never seen, is not.
 func TestKilledAmongOthers(t *testing.T) {
 	w := newRealWorld(t)
 	rc := w.receiver()
@@ -35,19 +35,18 @@ func TestKilledAmongOthers(t *testing.T) {
 	if _, err := there.Exec(t.Context(), `SELECT pg_advisory_lock_shared(hashtextextended('claimledger webhook relay there', 0))`); err != nil {
 		t.Fatal(err)
 	}
-	w.webhook("hook", "svc", rc.URL)
-	ids := map[string]string{}
 	for claim := range holders {
-		ids[claim] = w.submit(claim, "svc")
+		w.webhook("hook_"+claim, "svc_"+claim, rc.URL)
+		w.submit(claim, "svc_"+claim)
 	}
 	r := w.relay(nil)
 	w.assign(r)
 	for claim, holder := range holders {
-		w.exec(`INSERT INTO webhookrelay.leases VALUES ('hook', $1, $2, now() + interval '1 hour')`, ids[claim], holder+"/1")
+		w.exec(`UPDATE webhookrelay.endpoints SET owner = $2, owned_until = now() + interval '1 hour' WHERE webhook_id = $1`, "hook_"+claim, holder+"/1")
 	}
 	w.start(r)
 	rc.wait(1)
-	eventually(t, "it is delivered", func() bool { return w.count("hook", webhookrelay.StateDelivered) == 1 })
+	eventually(t, "it is delivered", func() bool { return w.count("hook_claim_gone", webhookrelay.StateDelivered) == 1 })
 	if got := rc.all(); len(got) != 1 || got[0].event.claim() != "claim_gone" {
 		t.Errorf("%d were sent, %s first", len(got), got[0].event.claim())
 	}

@@ -32,50 +32,68 @@ var (
 	addClaimsSQL string
 	//go:embed queries/end_claims.sql
 	endClaimsSQL string
+	//go:embed queries/add_cancels.sql
+	addCancelsSQL string
+	//go:embed queries/add_events.sql
+	addEventsSQL string
 	//go:embed queries/add_deliveries.sql
 	addDeliveriesSQL string
+	//go:embed queries/add_fresh.sql
+	addFreshSQL string
 	//go:embed queries/notify.sql
 	notifySQL string
 )
 
 // What the deliverer runs.
 var (
-	//go:embed queries/free_leases.sql
-	freeLeasesSQL string
-	//go:embed queries/candidates.sql
-	candidatesSQL string
+	//go:embed queries/free_owned.sql
+	freeOwnedSQL string
 	//go:embed queries/lock_endpoints.sql
 	lockEndpointsSQL string
-	//go:embed queries/try_lock_endpoints.sql
-	tryLockEndpointsSQL string
-	//go:embed queries/read_endpoints.sql
-	readEndpointsSQL string
-	//go:embed queries/lease.sql
-	leaseSQL string
-	//go:embed queries/end_leases.sql
-	endLeasesSQL string
+	//go:embed queries/keep_attempts.sql
+	keepAttemptsSQL string
+	//go:embed queries/deliver.sql
+	deliverSQL string
 	//go:embed queries/finish_deliveries.sql
 	finishDeliveriesSQL string
+	//go:embed queries/leave_queue.sql
+	leaveQueueSQL string
+	//go:embed queries/enter_queue.sql
+	enterQueueSQL string
 	//go:embed queries/postpone_successors.sql
 	postponeSuccessorsSQL string
-	//go:embed queries/add_attempts.sql
-	addAttemptsSQL string
+	//go:embed queries/park.sql
+	parkSQL string
 	//go:embed queries/update_endpoints.sql
 	updateEndpointsSQL string
+	//go:embed queries/leave_fresh.sql
+	leaveFreshSQL string
+	//go:embed queries/balance.sql
+	balanceSQL string
+	//go:embed queries/candidates.sql
+	candidatesSQL string
+	//go:embed queries/take.sql
+	takeSQL string
+	//go:embed queries/read_endpoints.sql
+	readEndpointsSQL string
+	//go:embed queries/read_due.sql
+	readDueSQL string
+	//go:embed queries/read_events.sql
+	readEventsSQL string
 )
 
 // What upkeep runs.
 var (
 	//go:embed queries/list_tasks.sql
 	listTasksSQL string
+	//go:embed queries/lock_endpoint.sql
+	lockEndpointSQL string
 	//go:embed queries/requeue.sql
 	requeueSQL string
 	//go:embed queries/reset_endpoint.sql
 	resetEndpointSQL string
 	//go:embed queries/cancel.sql
 	cancelSQL string
-	//go:embed queries/pending_left.sql
-	pendingLeftSQL string
 	//go:embed queries/arrive.sql
 	arriveSQL string
 	//go:embed queries/absent.sql
@@ -106,6 +124,14 @@ var (
 	healthSQL string
 	//go:embed queries/list_deliveries.sql
 	listDeliveriesSQL string
+	//go:embed queries/page_of_all.sql
+	pageOfAllSQL string
+	//go:embed queries/page_of_ended.sql
+	pageOfEndedSQL string
+	//go:embed queries/page_of_dead.sql
+	pageOfDeadSQL string
+	//go:embed queries/page_of_pending.sql
+	pageOfPendingSQL string
 	//go:embed queries/find_delivery.sql
 	findDeliverySQL string
 	//go:embed queries/list_events.sql
@@ -116,8 +142,6 @@ var (
 	getDeliverySQL string
 	//go:embed queries/list_attempts.sql
 	listAttemptsSQL string
-	//go:embed queries/last_attempts.sql
-	lastAttemptsSQL string
 )
 
 // What owners ask for: how it gets in, and how it is done.
@@ -144,6 +168,8 @@ var (
 	addPingSQL string
 	//go:embed queries/count_again.sql
 	countAgainSQL string
+	//go:embed queries/find_replay.sql
+	findReplaySQL string
 	//go:embed queries/replay.sql
 	replaySQL string
 	//go:embed queries/move_replay.sql

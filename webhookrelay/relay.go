@@ -38,7 +38,7 @@ type Opener interface {
 // Config is what a relay is made of. Log, Pool, Secrets and Disabler are required.
 type Config struct {
 	Log  eventstore.Log
-	Pool *pgxpool.Pool // the relay uses up to three of it at a time, and opens two beside it
+	Pool *pgxpool.Pool // the relay uses up to four of it at a time, and opens two beside it
 	// Secrets opens the webhooks' secrets.
 	Secrets  Opener
 	Disabler Disabler
@@ -61,9 +61,9 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 
-	// Client sends what Sender does not; nil means the guarded client.
-	Client *http.Client
-	// Sender makes the attempts; nil means attempt.Sender over Client.
+	// Transport is what Sender sends by; nil means the guarded one.
+	Transport http.RoundTripper
+	// Sender makes the attempts; nil means attempt.Sender over Transport.
 	Sender Sender
 	// Clock is the time; nil means time.Now. The clocks of the relays that share a
 	// database may differ by leaseMargin.
@@ -108,28 +108,29 @@ func New(c Config) (*Relay, error) {
 	if c.Retries == nil {
 		c.Retries = DefaultRetries()
 	}
-	if c.Client == nil {
-		c.Client = dialguard.NewClient(dialguard.Options{Policy: domain.TargetPolicy{AllowPrivate: c.AllowPrivate}})
+	if c.Transport == nil {
+		c.Transport = dialguard.NewTransport(dialguard.Options{Policy: domain.TargetPolicy{AllowPrivate: c.AllowPrivate}})
 	}
 	if c.Sender == nil {
-		c.Sender = &attempt.Sender{Client: c.Client, Version: c.Version, Timeout: attemptTimeout}
+		c.Sender = &attempt.Sender{Transport: c.Transport, Version: c.Version, Timeout: attemptTimeout}
 	}
 
-	m := newMetrics()
+	m, events := newMetrics(), newEventCache()
 	p := &presence{owner: rand.Text()}
-	d := newDeliverer(c, p, m)
+	d := newDeliverer(c, p, events, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
-		clock: c.Clock, logger: c.Logger, requeued: d.signal.raise, wake: newSignal(), presence: p, absent: absences{},
+		clock: c.Clock, logger: c.Logger, requeued: d.rouse, wake: newSignal(), presence: p, absent: absences{},
 	}
-	d.gone, d.finishedAgain = u.wake.raise, u.wake.raise
+	d.upkeep = u.wake.raise
+	changed := func() { d.alter(); u.wake.raise() }
 	a := &assigner{
 		log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, state: AssignerStarting,
-		assigned: d.signal.raise, changed: u.wake.raise,
+		events: events, assigned: d.assigned, changed: changed,
 	}
 	return &Relay{
 		assigner: a, deliverer: d, upkeep: u,
-		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.signal.raise, tasks: u.wake.raise},
+		listener: &listener{pool: c.Pool, presence: p, logger: c.Logger, deliveries: d.rouse, tasks: changed, own: a.pid.Load},
 		sampler:  &sampler{log: c.Log, pool: c.Pool, clock: c.Clock, logger: c.Logger, metrics: m, assigner: a},
 		metrics:  m,
 		alone:    c.Alone,
@@ -163,7 +164,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // one's predecessor: waiting until its leases run out would keep its webhooks waiting.
 func (r *Relay) freeLeases(ctx context.Context) error {
 	for r.alone {
-		_, err := r.deliverer.pool.Exec(ctx, freeLeasesSQL)
+		_, err := r.deliverer.pool.Exec(ctx, freeOwnedSQL)
 		if err == nil {
 			return nil
 		}

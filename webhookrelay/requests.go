@@ -43,7 +43,7 @@ func (u *upkeep) serveRequests(ctx context.Context) (done int, err error) {
 	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[open])
 	errs := []error{err}
 	for _, o := range all {
-		_, err := u.inTx(ctx, o.WebhookID, func(ctx context.Context, tx pgx.Tx, _ string) (bool, error) {
+		_, err := u.inTx(ctx, o.WebhookID, func(ctx context.Context, tx pgx.Tx, _ endpointLock) (bool, error) {
 			return false, u.serve(ctx, tx, o.RequestID)
 		})
 		if err != nil {
@@ -117,6 +117,9 @@ func (u *upkeep) ping(ctx context.Context, tx pgx.Tx, q request, last int64) err
 func (u *upkeep) replay(ctx context.Context, tx pgx.Tx, q request, last int64) (more bool, err error) {
 	if q.ReplayLast == nil {
 		q.ReplayLast = &last // what comes from now on is not old
+		if err := tx.QueryRow(ctx, findReplaySQL, q.WebhookID, last, q.FromPosition, q.FromTime).Scan(&q.Replayed); err != nil {
+			return false, err
+		}
 	}
 	var queued int
 	if err := tx.QueryRow(ctx, countAgainSQL, q.WebhookID).Scan(&queued); err != nil || queued >= replayWindow {

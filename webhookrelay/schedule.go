@@ -12,8 +12,10 @@ const (
 	attemptTimeout = 10 * time.Second
 	// leaseMargin is what is left of a lease after the longest attempt: for writing the
 	// outcome, and for clocks that differ between processes. What a killed process had
-	// in flight waits for attemptTimeout and leaseMargin, unless the others saw it go.
+	// waits for attemptTimeout and leaseMargin, unless the others saw it go.
 	leaseMargin = 20 * time.Second
+	// leaseTerm is for how long a webhook is taken. It is renewed when half of it is over.
+	leaseTerm = attemptTimeout + leaseMargin
 
 	// maxPerEndpoint is how many attempts are in flight for one webhook at a time, over
 	// all processes. A receiver that answers in 10 ms gets some hundred events a second.
@@ -37,7 +39,7 @@ type endpoint struct {
 	webhookID   string
 	failures    int        // since the last success
 	pausedUntil *time.Time // for all but retries that are due
-	inFlight    int        // leases, of all processes
+	flying      int        // attempts
 }
 
 // room is how many attempts may begin now, and whether only retries.
@@ -47,7 +49,7 @@ func (e endpoint) room(now time.Time) (rows int, retriesOnly bool) {
 	if paused || e.failures >= breakerFailures {
 		limit = 1
 	}
-	return max(0, limit-e.inFlight), paused
+	return max(0, limit-e.flying), paused
 }
 
 // suspect is an endpoint whose attempts may take as long as they can.
@@ -87,7 +89,11 @@ func (s schedule) silence() time.Duration {
 
 // probe is how long an open breaker waits between attempts.
 func (s schedule) probe() time.Duration {
-	return slices.Min(append([]time.Duration{probePause}, s.waits...))
+	least := probePause
+	for _, wait := range s.waits {
+		least = min(least, wait)
+	}
+	return least
 }
 
 // next is when the delivery is due after that many failures, or false when it is dead.

@@ -1,6 +1,9 @@
 package webhookrelay
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // AssignerState is what a process's assigner does.
 type AssignerState string
@@ -41,7 +44,10 @@ func (r *Relay) Status() Status {
 	s.Assigner, s.Position, s.AssignerErr = r.assigner.state, r.assigner.position, r.assigner.err
 	r.assigner.mu.Unlock()
 	r.deliverer.mu.Lock()
-	s.InFlight, s.DelivererErr = r.deliverer.inFlight, r.deliverer.err
+	s.InFlight = r.deliverer.underway
+	for _, l := range r.deliverer.shards {
+		s.DelivererErr = cmp.Or(s.DelivererErr, l.err)
+	}
 	r.deliverer.mu.Unlock()
 	s.Last, s.Behind = r.sampler.seen()
 	return s

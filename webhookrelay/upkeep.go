@@ -25,6 +25,9 @@ const (
 	catchUpGap = 10 * time.Millisecond
 
 	upkeepInterval = 5 * time.Second
+	// ownedInterval is how soon a webhook is looked at again whose deliveries a relay still
+	// has, which gives them back when what is in flight is written.
+	ownedInterval = 250 * time.Millisecond
 )
 
 // upkeep does, piece by piece, what a change of a webhook means for the deliveries that
@@ -41,6 +44,8 @@ type upkeep struct {
 	wake         signal
 	presence     *presence
 	absent       absences
+	owned        bool // the last step left something to do, because a relay had the deliveries
+	pruned       pruned
 }
 
 func (u *upkeep) run(ctx context.Context) {
@@ -48,6 +53,8 @@ func (u *upkeep) run(ctx context.Context) {
 	defer tick.Stop()
 	look := time.NewTicker(presenceInterval)
 	defer look.Stop()
+	again := time.NewTimer(ownedInterval)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,15 +66,23 @@ func (u *upkeep) run(ctx context.Context) {
 			continue
 		case <-u.wake:
 		case <-tick.C:
+		case <-again.C:
+			if !u.owned {
+				continue
+			}
 		}
 		if err := u.step(ctx); err != nil && ctx.Err() == nil {
 			u.logger.Warn("webhook upkeep failed, it will be tried again", "err", err)
+		}
+		if u.owned {
+			again.Reset(ownedInterval)
 		}
 	}
 }
 
 // step does all that there is to do. One webhook's trouble leaves the others' alone.
 func (u *upkeep) step(ctx context.Context) error {
+	u.owned = false
 	errs := []error{u.disableGone(ctx)}
 	if u.disableAfter > 0 {
 		errs = append(errs, u.warn(ctx), u.disableFailing(ctx))
@@ -100,48 +115,62 @@ func (u *upkeep) step(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// inTx does one piece of a task under the endpoint's lock, so that nothing is leased or
-// recorded for the webhook at the same time. Dying between two pieces leaves the task.
-func (u *upkeep) inTx(ctx context.Context, webhookID string, piece func(context.Context, pgx.Tx, string) (more bool, err error)) (more bool, err error) {
+// endpointLock is what a piece of work has while it changes a webhook's deliveries.
+type endpointLock struct {
+	webhookID string
+	owned     bool // a relay has the deliveries in its memory, to attempt them
+}
+
+// inTx does one piece of a task under the endpoint's lock, so that nothing is taken or
+// recorded for the webhook at the same time. Dying between two pieces leaves the task. A
+// webhook that was deleted has no endpoint.
+func (u *upkeep) inTx(ctx context.Context, webhookID string, piece func(context.Context, pgx.Tx, endpointLock) (more bool, err error)) (more bool, err error) {
 	err = pgx.BeginTxFunc(ctx, u.pool, begin, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, lockEndpointsSQL, []string{webhookID}); err != nil {
+		l := endpointLock{webhookID: webhookID}
+		err := tx.QueryRow(ctx, lockEndpointSQL, webhookID, u.clock()).Scan(&l.owned)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		more, err = piece(ctx, tx, webhookID)
+		more, err = piece(ctx, tx, l)
 		return err
 	})
 	return more, err
 }
 
 // requeuePiece does nothing where another process has ended the task, or the assigner is
-// changing it.
-func (u *upkeep) requeuePiece(ctx context.Context, tx pgx.Tx, webhookID string) (more bool, err error) {
+// changing it. What a relay has in its memory it would attempt as it was; so the task waits
+// until it has given the webhook back.
+func (u *upkeep) requeuePiece(ctx context.Context, tx pgx.Tx, l endpointLock) (more bool, err error) {
+	if l.owned {
+		u.owned = true
+		return false, nil
+	}
 	var last bool
-	err = tx.QueryRow(ctx, requeueSQL, webhookID, u.clock(), taskRows, catchUpGap).Scan(&last)
+	err = tx.QueryRow(ctx, requeueSQL, l.webhookID, u.clock(), taskRows, catchUpGap).Scan(&last)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	if err != nil || !last {
 		return err == nil, err
 	}
-	if _, err := tx.Exec(ctx, resetEndpointSQL, webhookID); err != nil {
+	if _, err := tx.Exec(ctx, resetEndpointSQL, l.webhookID); err != nil {
 		return false, err
 	}
-	_, err = tx.Exec(ctx, endTaskSQL, webhookID, taskRequeue)
+	_, err = tx.Exec(ctx, endTaskSQL, l.webhookID, taskRequeue)
 	return false, err
 }
 
-// cancelPiece leaves what is in flight to its outcome, and the task to the next step
-// then.
-func (u *upkeep) cancelPiece(ctx context.Context, tx pgx.Tx, webhookID string) (more bool, err error) {
-	cancelled, err := tx.Exec(ctx, cancelSQL, webhookID, u.clock(), taskRows)
-	if err != nil || cancelled.RowsAffected() > 0 {
-		return err == nil, err
+// cancelPiece does nothing where another process is at the task or has ended it. What is in
+// flight counts as delivered if it succeeds.
+func (u *upkeep) cancelPiece(ctx context.Context, tx pgx.Tx, l endpointLock) (more bool, err error) {
+	var did, remains bool
+	err = tx.QueryRow(ctx, cancelSQL, l.webhookID, u.clock(), taskRows).Scan(&did, &remains)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
 	}
-	var left bool
-	if err := tx.QueryRow(ctx, pendingLeftSQL, webhookID).Scan(&left); err != nil || left {
-		return false, err
+	if err != nil || remains {
+		return did, err
 	}
-	_, err = tx.Exec(ctx, endTaskSQL, webhookID, taskCancel)
+	_, err = tx.Exec(ctx, endTaskSQL, l.webhookID, taskCancel)
 	return false, err
 }

@@ -129,12 +129,15 @@ func TestOutcomeOfWhatWasRemoved(t *testing.T) {
 	second := w.relay(func(c *webhookrelay.Config) { c.Keep = time.Hour })
 	rc := w.receiver()
 	rc.set(func(event, int, http.ResponseWriter) {
-		// This relay is held up for longer than its lease, while the webhook is deleted.
-		w.clock.advance(2 * time.Hour)
+		// This relay is held up for longer than the webhook is its own, which is deleted meanwhile.
 		w.append(domain.RegistryOf(owner), domain.WebhookDeleted{WebhookID: "hook", ServiceID: "svc"})
 		w.assign(r)
 		w.upkeep(second)
+		w.clock.advance(2 * time.Hour)
 		w.upkeep(second)
+		if n := w.rows("deliveries"); n != 0 {
+			t.Errorf("%d deliveries are left", n)
+		}
 	})
 	w.webhook("hook", "svc", rc.URL)
 	w.submit("claim_1", "svc")

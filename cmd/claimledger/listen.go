@@ -116,7 +116,7 @@ func (c *listenCommand) prepare(w *world) (*listener, error) {
 		return nil, usageError{err}
 	}
 	l := &listener{listenCommand: c, world: w, client: client, secret: secret}
-	l.sender = attempt.Sender{Client: dialguard.NewClient(dialguard.Options{Policy: policy}), Version: version()}
+	l.sender = attempt.Sender{Transport: dialguard.NewTransport(dialguard.Options{Policy: policy}), Version: version()}
 	if l.state, err = c.stateFile(); err != nil {
 		return nil, err
 	}

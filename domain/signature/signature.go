@@ -5,7 +5,6 @@ package signature
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -52,7 +51,7 @@ var (
 // Body is the value of HeaderBody: the HMAC-SHA256 of the body, keyed with the
 // secret's text as it was shown, prefix included.
 func Body(secret string, body []byte) string {
-	return bodyScheme + hex.EncodeToString(sum([]byte(secret), body))
+	return bodyText(newMAC([]byte(secret)).sum("", body))
 }
 
 // Timestamp is the value of HeaderTimestamp.
@@ -61,19 +60,11 @@ func Timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 // Standard is the value of HeaderSignature: one v1 signature for each secret, the
 // current one first, so that a receiver that knows any of them can verify.
 func Standard(secrets []string, id string, at time.Time, body []byte) (string, error) {
-	if len(secrets) == 0 {
-		return "", ErrNoSecret
+	s, err := NewSigner(secrets)
+	if err != nil {
+		return "", err
 	}
-	signatures := make([]string, len(secrets))
-	for i, secret := range secrets {
-		key, err := domain.WebhookSecretKey(secret)
-		if err != nil {
-			return "", err
-		}
-		mac := standardSum(key, id, Timestamp(at), body)
-		signatures[i] = standardScheme + base64.StdEncoding.EncodeToString(mac)
-	}
-	return strings.Join(signatures, " "), nil
+	return s.Standard(id, at, body), nil
 }
 
 // Header is an http.Header, of which a delivery's signatures are read.
@@ -107,7 +98,7 @@ func Verify(h Header, body []byte, secrets []string, now time.Time, tolerance ti
 		if err != nil {
 			return err
 		}
-		expected = append(expected, standardSum(key, id, timestamp, body))
+		expected = append(expected, newMAC(key).sum(standardPrefix(id, timestamp), body))
 	}
 	return matchAny(macs, expected)
 }
@@ -166,7 +157,7 @@ func VerifyBody(h Header, body []byte, secrets []string) error {
 	}
 	expected := make([][]byte, len(secrets))
 	for i, secret := range secrets {
-		expected[i] = sum([]byte(secret), body)
+		expected[i] = newMAC([]byte(secret)).sum("", body)
 	}
 	return matchAny([][]byte{mac}, expected)
 }
@@ -201,16 +192,4 @@ func single(h Header, name string) (string, error) {
 		return "", fmt.Errorf("%w: there is no %s", ErrMissing, name)
 	}
 	return values[0], nil
-}
-
-func standardSum(key []byte, id, timestamp string, body []byte) []byte {
-	return sum(key, []byte(id+"."+timestamp+"."), body)
-}
-
-func sum(key []byte, parts ...[]byte) []byte {
-	mac := hmac.New(sha256.New, key)
-	for _, part := range parts {
-		mac.Write(part)
-	}
-	return mac.Sum(nil)
 }

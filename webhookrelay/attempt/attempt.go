@@ -43,14 +43,17 @@ type Request struct {
 
 // Sender makes attempts. It is safe for concurrent use.
 type Sender struct {
-	// Client is the guarded one of package dialguard.
-	Client *http.Client
+	// Transport is the guarded one of package dialguard. It is asked without an http.Client:
+	// there is nothing to follow, and nothing to keep.
+	Transport http.RoundTripper
 	// Version is the product's, for the User-Agent.
 	Version string
 	// Timeout is the deadline of a whole exchange; zero means ten seconds.
 	Timeout time.Duration
 	// Now measures durations and reads dates; nil means time.Now.
 	Now func() time.Time
+
+	prepared prepared
 }
 
 // Send makes the attempt and returns when it is over, at the latest when the timeout
@@ -69,19 +72,21 @@ func (s *Sender) Send(ctx context.Context, r Request) Outcome {
 	deadline, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
-	var handshakeFailed atomic.Bool
-	traced := httptrace.WithClientTrace(deadline, &httptrace.ClientTrace{
-		// crypto/tls has no type for most of its errors; that the handshake ended in
-		// one is what can be known for certain.
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) { handshakeFailed.Store(err != nil) },
-	})
-	httpRequest, err := s.newRequest(traced, r)
+	httpRequest, err := s.newRequest(deadline, r)
 	if err != nil {
 		return Outcome{Error: ReasonNotSent, Err: withoutURL(err), Duration: now().Sub(begun)}
 	}
 
+	var handshakeFailed atomic.Bool
+	if httpRequest.URL.Scheme == "https" {
+		httpRequest = httpRequest.WithContext(httptrace.WithClientTrace(deadline, &httptrace.ClientTrace{
+			// crypto/tls has no type for most of its errors; that the handshake ended in
+			// one is what can be known for certain.
+			TLSHandshakeDone: func(_ tls.ConnectionState, err error) { handshakeFailed.Store(err != nil) },
+		}))
+	}
 	var o Outcome
-	response, err := s.Client.Do(httpRequest)
+	response, err := s.Transport.RoundTrip(httpRequest)
 	if err == nil {
 		o.Status = response.StatusCode
 		o.Error = statusError(response.StatusCode)
@@ -111,31 +116,40 @@ func readSome(body io.ReadCloser, redact func([]byte) []byte) ([]byte, error) {
 }
 
 func (s *Sender) newRequest(ctx context.Context, r Request) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
+	t, err := s.prepared.target(r)
 	if err != nil {
 		return nil, err
 	}
-	standard, err := signature.Standard(r.Secrets, r.EventID, r.At, r.Body)
-	if err != nil {
-		return nil, err
+	headers := [...]struct{ name, value string }{
+		{"Content-Type", "application/json"},
+		{"User-Agent", "claimledger/" + s.Version},
+		{"X-Sigilum-Event", r.EventType},
+		{"X-Sigilum-Webhook-Id", r.WebhookID},
+		{signature.HeaderBody, t.signer.Body(r.Body)},
+		{signature.HeaderID, r.EventID},
+		{signature.HeaderTimestamp, signature.Timestamp(r.At)},
+		{signature.HeaderSignature, t.signer.Standard(r.EventID, r.At, r.Body)},
 	}
-	h := request.Header
+	h := make(http.Header, len(headers)+2)
 	if r.AuthHeader != "" {
 		// First, so that whatever it is called, it replaces none of ours.
 		h.Set(r.AuthHeader, r.AuthValue)
 	}
-	h.Set("Content-Type", "application/json")
-	h.Set("User-Agent", "claimledger/"+s.Version)
-	h.Set("X-Sigilum-Event", r.EventType)
-	h.Set("X-Sigilum-Webhook-Id", r.WebhookID)
-	h.Set(signature.HeaderBody, signature.Body(r.Secrets[0], r.Body))
-	h.Set(signature.HeaderID, r.EventID)
-	h.Set(signature.HeaderTimestamp, signature.Timestamp(r.At))
-	h.Set(signature.HeaderSignature, standard)
+	values := make([]string, len(headers))
+	for i, header := range headers {
+		values[i] = header.value
+		h[header.name] = values[i : i+1 : i+1]
+	}
 	// Tells net/http that the request may go again, and is not sent: a kept connection
 	// may turn out to be dead only after the body was written, and an attempt lost to
 	// that would hold the claim's next events back until the retry. Receivers get
 	// each event at least once and tell repeats apart by webhook-id.
 	h["Idempotency-Key"] = nil
-	return request, nil
+	request := new(http.Request).WithContext(ctx)
+	request.Method, request.URL, request.Host, request.Header = http.MethodPost, t.url, t.url.Host, h
+	request.Proto, request.ProtoMajor, request.ProtoMinor = "HTTP/1.1", 1, 1
+	request.ContentLength = int64(len(r.Body))
+	request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
+	request.Body, err = request.GetBody()
+	return request, err
 }

@@ -30,7 +30,7 @@ var at = time.Unix(1700000000, 0)
 // sender may reach the tests' own servers.
 func sender(roots *x509.CertPool) *attempt.Sender {
 	return &attempt.Sender{
-		Client: dialguard.NewClient(dialguard.Options{
+		Transport: dialguard.NewTransport(dialguard.Options{
 			Policy:  domain.TargetPolicy{AllowPrivate: true},
 			RootCAs: roots,
 		}),

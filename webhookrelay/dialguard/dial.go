@@ -1,4 +1,4 @@
-// Package dialguard makes the HTTP client that deliveries go through: it connects
+// Package dialguard makes the HTTP transport that deliveries go through: it connects
 // to public addresses on allowed ports and to nothing else. It never trusts a name,
 // an answer of the DNS, a redirect or the environment: each address is judged at the
 // moment it is dialled.
@@ -13,8 +13,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/claimledger/claimledger/domain"
 )
@@ -38,6 +41,9 @@ const (
 	// idleTimeout is below the 60 s after which common load balancers drop an idle
 	// connection, so that few deliveries meet a dead one.
 	idleTimeout = 30 * time.Second
+
+	// keptJudgements is for how many URLs it is kept what the policy says of them.
+	keptJudgements = 4096
 )
 
 // ErrRefused is in the chain of every error that the guard itself causes. Its text
@@ -58,15 +64,16 @@ type Options struct {
 	MaxIdlePerHost int
 }
 
-// NewClient makes a client for deliveries. It has no timeout of its own: a request's
-// context is its deadline. It is safe for concurrent use and meant to be shared.
-func NewClient(opts Options) *http.Client {
-	return newClient(opts, domain.PublicAddress)
+// NewTransport makes what deliveries go through. It has no timeout of its own: a request's
+// context is its deadline. It follows no redirect, as no transport does. It is safe for
+// concurrent use and meant to be shared.
+func NewTransport(opts Options) http.RoundTripper {
+	return newTransport(opts, domain.PublicAddress)
 }
 
-// newClient takes the judgement on addresses as an argument, because tests can only
+// newTransport takes the judgement on addresses as an argument, because tests can only
 // listen on addresses that the real one refuses.
-func newClient(opts Options, public func(netip.Addr) bool) *http.Client {
+func newTransport(opts Options, public func(netip.Addr) bool) *transport {
 	if opts.MaxIdlePerHost == 0 {
 		opts.MaxIdlePerHost = defaultMaxIdlePerHost
 	}
@@ -76,21 +83,22 @@ func newClient(opts Options, public func(netip.Addr) bool) *http.Client {
 	// window before the first read, and share a connection's fate between endpoints.
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	return &http.Client{
-		Transport: &transport{guard: g, Transport: &http.Transport{
-			Proxy:                  nil, // not even from the environment: a proxy would dial for us, unguarded
-			DialContext:            newDialer(opts, g).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.RootCAs},
-			TLSHandshakeTimeout:    handshakeTimeout,
-			DisableCompression:     true, // a small answer must stay small
-			MaxIdleConns:           maxIdle,
-			MaxIdleConnsPerHost:    opts.MaxIdlePerHost,
-			IdleConnTimeout:        idleTimeout,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-			Protocols:              protocols,
-		}},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	judged, err := lru.New[url.URL, error](keptJudgements)
+	if err != nil {
+		panic(err) // of a size below one
 	}
+	return &transport{guard: g, judged: judged, Transport: &http.Transport{
+		Proxy:                  nil, // not even from the environment: a proxy would dial for us, unguarded
+		DialContext:            newDialer(opts, g).DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: opts.RootCAs},
+		TLSHandshakeTimeout:    handshakeTimeout,
+		DisableCompression:     true, // a small answer must stay small
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    opts.MaxIdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		Protocols:              protocols,
+	}}
 }
 
 // newDialer makes a dialer whose hook runs after resolution, once for each address
@@ -133,12 +141,18 @@ func (g guard) control(_ context.Context, network, address string, _ syscall.Raw
 // webhook may be older than the policy, from when plain http was allowed.
 type transport struct {
 	*http.Transport
-	guard guard
+	guard  guard
+	judged *lru.Cache[url.URL, error] // what the policy, which does not change, says of URLs
 }
 
 // RoundTrip sends the request if its URL is within the policy.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	if err := domain.CheckTargetURL(r.URL.String(), t.guard.policy); err != nil {
+	err, known := t.judged.Get(*r.URL)
+	if !known {
+		err = domain.CheckTargetURL(r.URL.String(), t.guard.policy)
+		t.judged.Add(*r.URL, err)
+	}
+	if err != nil {
 		if r.Body != nil {
 			r.Body.Close()
 		}

@@ -67,13 +67,13 @@ func TestNumbersForHostsLeadNowhere(t *testing.T) {
 
 func TestTheClientRefusesPrivateURLs(t *testing.T) {
 	trap := newTrap(t)
-	client := NewClient(Options{Policy: domain.TargetPolicy{Ports: []int{trap.port()}}})
+	transport := NewTransport(Options{Policy: domain.TargetPolicy{Ports: []int{trap.port()}}})
 	for _, host := range append([]string{"localhost", "2130706433", "0x7f.1", "127.1", "127.0.0.1."}, privateHosts...) {
 		host = strings.ReplaceAll(host, "%", "%25")
 		if strings.Contains(host, ":") {
 			host = "[" + host + "]"
 		}
-		assertRefused(t, client, fmt.Sprintf("https://%s:%d/", host, trap.port()))
+		assertRefused(t, transport, fmt.Sprintf("https://%s:%d/", host, trap.port()))
 	}
 	trap.assertUntouched(t)
 }
@@ -86,22 +86,22 @@ func TestNamesThatResolveToPrivateAddresses(t *testing.T) {
 		{"2001:0:7f00:1::"}, {"fe80::1"}, {"fec0::1"}, {"fd00:ec2::254"},
 		{"127.0.0.1", "::1", "10.0.0.1"},
 	} {
-		client := NewClient(Options{
+		transport := NewTransport(Options{
 			Policy:   domain.TargetPolicy{Ports: []int{trap.port()}},
 			Resolver: resolve(t, answers),
 		})
-		assertRefused(t, client, fmt.Sprintf("https://hook.example.com:%d/", trap.port()))
+		assertRefused(t, transport, fmt.Sprintf("https://hook.example.com:%d/", trap.port()))
 	}
 	trap.assertUntouched(t)
 }
 
-func assertRefused(t *testing.T, client *http.Client, url string) {
+func assertRefused(t *testing.T, transport http.RoundTripper, url string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(withDeadline(t), http.MethodPost, url, strings.NewReader("{}"))
 	if err != nil {
 		return // not even a URL
 	}
-	response, err := client.Do(request)
+	response, err := transport.RoundTrip(request)
 	if err == nil {
 		response.Body.Close()
 	}
@@ -110,13 +110,13 @@ func assertRefused(t *testing.T, client *http.Client, url string) {
 	}
 }
 
-func get(t *testing.T, client *http.Client, url string) (*http.Response, error) {
+func get(t *testing.T, transport http.RoundTripper, url string) (*http.Response, error) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(withDeadline(t), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := client.Do(request)
+	response, err := transport.RoundTrip(request)
 	if err == nil {
 		t.Cleanup(func() { response.Body.Close() })
 	}
@@ -131,8 +131,8 @@ func TestMixedAnswers(t *testing.T) {
 		var delivered counter
 		listener, private := neighbours(t)
 		_, roots, port := receiver(t, delivered.handler, func(s *httptest.Server) { s.Listener = listener })
-		client := guarded(roots, resolve(t, answers), port)
-		if _, err := get(t, client, fmt.Sprintf("https://hook.example.com:%d/", port)); err != nil {
+		transport := guarded(roots, resolve(t, answers), port)
+		if _, err := get(t, transport, fmt.Sprintf("https://hook.example.com:%d/", port)); err != nil {
 			t.Errorf("%v: %v", answers, err)
 		}
 		if delivered.Load() != 1 {
@@ -148,13 +148,13 @@ func TestRebinding(t *testing.T) {
 	var delivered counter
 	listener, private := neighbours(t)
 	_, roots, port := receiver(t, delivered.handler, func(s *httptest.Server) { s.Listener = listener })
-	client := guarded(roots, resolve(t, []string{"127.0.0.2"}, []string{"127.0.0.1"}), port)
+	transport := guarded(roots, resolve(t, []string{"127.0.0.2"}, []string{"127.0.0.1"}), port)
 	url := fmt.Sprintf("https://hook.example.com:%d/", port)
-	if _, err := get(t, client, url); err != nil {
+	if _, err := get(t, transport, url); err != nil {
 		t.Fatal(err)
 	}
-	client.CloseIdleConnections()
-	assertRefused(t, client, url)
+	transport.CloseIdleConnections()
+	assertRefused(t, transport, url)
 	if delivered.Load() != 1 {
 		t.Errorf("delivered %d times", delivered.Load())
 	}
@@ -168,8 +168,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			_, roots, port := receiver(t, func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, fmt.Sprintf(target, trap.port()), status)
 			}, nil)
-			client := guarded(roots, resolve(t, []string{"127.0.0.2"}), port, trap.port())
-			response, err := get(t, client, fmt.Sprintf("https://hook.example.com:%d/", port))
+			transport := guarded(roots, resolve(t, []string{"127.0.0.2"}), port, trap.port())
+			response, err := get(t, transport, fmt.Sprintf("https://hook.example.com:%d/", port))
 			if err != nil || response.StatusCode != status {
 				t.Errorf("%d to %s: got %v, %v", status, target, response, err)
 			}
@@ -188,7 +188,7 @@ func TestProxiesFromTheEnvironmentAreIgnored(t *testing.T) {
 	url := fmt.Sprintf("https://hook.example.com:%d/", port)
 	request, _ := http.NewRequest(http.MethodGet, url, nil)
 	if proxy, err := http.ProxyFromEnvironment(request); proxy == nil || err != nil {
-		t.Fatalf("another client would not use the proxy either: %v, %v", proxy, err)
+		t.Fatalf("another transport would not use the proxy either: %v, %v", proxy, err)
 	}
 	if _, err := get(t, guarded(roots, resolve(t, []string{"127.0.0.2"}), port), url); err != nil {
 		t.Error(err)
@@ -282,9 +282,9 @@ func TestOneExchangeAtATimeOnKeptConnections(t *testing.T) {
 			}
 		}
 	})
-	client := guarded(roots, resolve(t, []string{"127.0.0.2"}), port)
+	transport := guarded(roots, resolve(t, []string{"127.0.0.2"}), port)
 	for range 3 {
-		response, err := get(t, client, fmt.Sprintf("https://hook.example.com:%d/", port))
+		response, err := get(t, transport, fmt.Sprintf("https://hook.example.com:%d/", port))
 		if err != nil || response.ProtoMajor != 1 {
 			t.Fatalf("got %v, %v", response, err)
 		}
@@ -299,8 +299,8 @@ func TestOneExchangeAtATimeOnKeptConnections(t *testing.T) {
 func TestDevelopment(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
-	client := NewClient(Options{Policy: domain.TargetPolicy{AllowPrivate: true}})
-	if response, err := get(t, client, server.URL); err != nil || response.StatusCode != http.StatusNotFound {
+	transport := NewTransport(Options{Policy: domain.TargetPolicy{AllowPrivate: true}})
+	if response, err := get(t, transport, server.URL); err != nil || response.StatusCode != http.StatusNotFound {
 		t.Errorf("got %v, %v", response, err)
 	}
 }

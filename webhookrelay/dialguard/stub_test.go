@@ -68,11 +68,11 @@ var (
 	outside  = netip.MustParseAddr("127.0.0.2")
 )
 
-// guarded is a client as in production, but that it takes outside for public and
+// guarded is a transport as in production, but that it takes outside for public and
 // allows these ports.
-func guarded(roots *x509.CertPool, resolver *net.Resolver, ports ...int) *http.Client {
+func guarded(roots *x509.CertPool, resolver *net.Resolver, ports ...int) *transport {
 	opts := Options{Policy: domain.TargetPolicy{Ports: ports}, RootCAs: roots, Resolver: resolver}
-	return newClient(opts, func(a netip.Addr) bool { return a == outside || domain.PublicAddress(a) })
+	return newTransport(opts, func(a netip.Addr) bool { return a == outside || domain.PublicAddress(a) })
 }
 
 // listen binds a port of this address; 0 means any.

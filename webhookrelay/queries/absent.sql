@@ -1,10 +1,10 @@
--- Who holds leases, was seen when it took them, and is not there; and who asks, if it is not
+-- Who has webhooks, was seen when it took them, and is not there; and who asks, if it is not
 -- seen.
 SELECT holding.owner
 FROM (
-    SELECT DISTINCT split_part(substr(l.token, 2), '/', 1) AS owner
-    FROM webhookrelay.leases l
-    WHERE left(l.token, 1) = $1
+    SELECT DISTINCT split_part(substr(e.owner, 2), '/', 1) AS owner
+    FROM webhookrelay.endpoints e
+    WHERE e.owner <> '' AND left(e.owner, 1) = $1
     UNION SELECT $2
 ) AS holding
 WHERE NOT EXISTS (

@@ -1,1 +1,1 @@
-SELECT count(*) FROM webhookrelay.deliveries WHERE webhook_id = $1 AND state = 'pending' AND again
+SELECT count(*) FROM webhookrelay.queue WHERE webhook_id = $1 AND state = 'pending' AND again

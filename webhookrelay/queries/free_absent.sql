@@ -1,5 +1,5 @@
--- What is being changed now, its holder is changing: it is there after all. And who has come
--- back since it was looked for keeps its leases.
+-- What is being changed now, its owner is changing: it is there after all. And who has come
+-- back since it was looked for keeps what it has.
 WITH gone AS MATERIALIZED (
     SELECT n.owner FROM unnest($1::text[]) AS n (owner)
     WHERE NOT EXISTS (
@@ -8,10 +8,11 @@ WITH gone AS MATERIALIZED (
           AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
           AND k.classid::bigint << 32 | k.objid::bigint = hashtextextended('claimledger webhook relay ' || n.owner, 0))
 )
-DELETE FROM webhookrelay.leases l
-USING (
-    SELECT p.webhook_id, p.event_id FROM webhookrelay.leases p
-    WHERE split_part(substr(p.token, 2), '/', 1) IN (SELECT gone.owner FROM gone)
+UPDATE webhookrelay.endpoints e
+SET owner = '', owned_until = NULL
+FROM (
+    SELECT p.webhook_id FROM webhookrelay.endpoints p
+    WHERE p.owner <> '' AND split_part(substr(p.owner, 2), '/', 1) IN (SELECT gone.owner FROM gone)
     FOR UPDATE OF p SKIP LOCKED
 ) AS held
-WHERE l.webhook_id = held.webhook_id AND l.event_id = held.event_id
+WHERE e.webhook_id = held.webhook_id

@@ -1,8 +1,9 @@
-SELECT event_id, n, begun_at, took, status, response, error
+-- Those before one, which is in the delivery's row.
+SELECT n, begun_at, took, status, response, error
 FROM (
     SELECT * FROM webhookrelay.attempts
-    WHERE webhook_id = $1 AND event_id = $2
+    WHERE webhook_id = $1 AND event_id = $2 AND n < $3
     ORDER BY n DESC
-    LIMIT $3
+    LIMIT $4
 ) AS last
 ORDER BY n

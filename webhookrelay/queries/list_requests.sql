@@ -2,7 +2,7 @@
 SELECT r.request_id, r.webhook_id FROM webhookrelay.requests r
 WHERE r.done_at IS NULL
   AND (r.kind <> 'replay' OR $1 > (
-    SELECT count(*) FROM webhookrelay.deliveries d
-    WHERE d.webhook_id = r.webhook_id AND d.state = 'pending' AND d.again))
+    SELECT count(*) FROM webhookrelay.queue q
+    WHERE q.webhook_id = r.webhook_id AND q.state = 'pending' AND q.again))
 ORDER BY r.n
 LIMIT 1000

@@ -1,4 +1,4 @@
-SELECT webhook_id, failures, paused_until FROM webhookrelay.endpoints
+SELECT webhook_id, owner FROM webhookrelay.endpoints
 WHERE webhook_id = ANY ($1)
 ORDER BY webhook_id
 FOR UPDATE

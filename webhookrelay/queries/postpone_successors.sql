@@ -1,7 +1,7 @@
--- What waits for a delivery of its claim is due with it, see add_deliveries.sql.
-UPDATE webhookrelay.deliveries d
+-- What waits for a delivery of its claim is due with it.
+UPDATE webhookrelay.queue q
 SET due_at = o.due_at
 FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::boolean[])
     AS o (webhook_id, claim_id, sequence, due_at, again)
-WHERE d.webhook_id = o.webhook_id AND d.claim_id = o.claim_id AND d.state = 'pending'
-  AND d.sequence > o.sequence AND d.due_at < o.due_at AND (d.again OR NOT o.again)
+WHERE q.webhook_id = o.webhook_id AND q.claim_id = o.claim_id AND q.state = 'pending'
+  AND q.sequence > o.sequence AND q.due_at < o.due_at AND (q.again OR NOT o.again)

@@ -73,12 +73,16 @@ var derivedPlanted = map[string]derivedPlant{
 	"a sequence number is counted twice": {after: sometimes(func(d *derived) {
 		d.plantSQL("UPDATE webhookrelay.webhooks SET next_sequence = next_sequence + 1")
 	})},
-	"what was leased counts as delivered after a crash": {killed: func(d *derived) {
-		d.plantSQL("UPDATE webhookrelay.deliveries d SET state = 'delivered', delivered_at = now() FROM webhookrelay.leases l WHERE (l.webhook_id, l.event_id) = (d.webhook_id, d.event_id)")
+	"what a relay had counts as delivered after its crash": {killed: func(d *derived) {
+		d.plantSQL(`WITH taken AS (
+			UPDATE webhookrelay.deliveries d SET state = 'delivered', queued = false, ended_at = now() FROM webhookrelay.endpoints e
+			WHERE e.webhook_id = d.webhook_id AND e.owner <> '' AND d.state = 'pending' RETURNING d.webhook_id, d.sequence, d.ping)
+			DELETE FROM webhookrelay.queue q USING taken WHERE (q.webhook_id, q.sequence, q.ping) = (taken.webhook_id, taken.sequence, taken.ping)`)
 	}},
 	"an answer is taken for one that never came": {carry: func(_ *derived, _ *http.Request, body []byte) bool { return len(body)%5 == 0 }},
 	"the order within a claim is forgotten": {after: func(d *derived) {
-		d.plantSQL("UPDATE webhookrelay.deliveries SET claim_id = claim_id || '#' || sequence WHERE claim_id NOT LIKE '%#%'")
+		d.plantSQL(`UPDATE webhookrelay.events SET claim_id = claim_id || '#' || event_id WHERE claim_id NOT LIKE '%#%'`)
+		d.plantSQL(`UPDATE webhookrelay.queue SET claim_id = claim_id || '#' || event_id WHERE claim_id NOT LIKE '%#%'`)
 	}},
 	"a commit is skipped": {log: func(log eventstore.Log) eventstore.Log { return skipping{log} }},
 }

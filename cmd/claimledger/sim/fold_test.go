@@ -247,7 +247,7 @@ func (d *derived) finish() {
 	d.note("nothing goes wrong any more")
 	d.receivers.healed = true
 	p := d.processes[0]
-	for range 8 { // the lease of an attempt that was lost, and all retries
+	for range 8 { // until what a relay had that was lost is another's, and all retries
 		p.log.end, p.log.breaksAt = d.ledger.last(), 0
 		for n := 1; n > 0 && d.failed == nil; {
 			if _, err := p.relay.Assign(d.t.Context()); err != nil {

@@ -1,2 +1,0 @@
--- What the process before held, which is dead.
-DELETE FROM webhookrelay.leases

@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM webhookrelay.deliveries WHERE webhook_id = $1 AND state = 'pending')
