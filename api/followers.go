@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const (
 	// sweepEvery is how often it is checked that keys still hold and that what is told
 	// is not too old.
 	sweepEvery = 250 * time.Millisecond
+	// tellerShare is how many followers are told by one goroutine before it is worth
+	// another.
+	tellerShare = 64
 )
 
 var (
@@ -81,6 +85,7 @@ type followers struct {
 type topic struct {
 	serviceID string
 	position  uint64 // up to where its followers were told everything
+	telling   bool   // some of them are being told
 	followers map[*follower]struct{}
 }
 
@@ -89,6 +94,7 @@ type follower struct {
 	topic   *topic
 	good    func() error // whether the caller may still be told
 	updates chan update
+	line    *line // what it is told on while that is not busy; nil: none
 	ended   chan struct{}
 	err     error
 }
@@ -110,7 +116,7 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 	case h.count >= h.most:
 		return nil, errCrowded
 	case t == nil:
-		t = &topic{serviceID, position, map[*follower]struct{}{}}
+		t = &topic{serviceID: serviceID, position: position, followers: map[*follower]struct{}{}}
 		h.topics[serviceID] = t
 	case t.position > position:
 		return nil, nil
@@ -124,6 +130,13 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		h.done.Go(h.run)
 	}
 	return f, nil
+}
+
+// attach makes a follower one that is told on its line.
+func (h *followers) attach(f *follower, l *line) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.line = l
 }
 
 // leave is for a follower that wants no more, ended or not.
@@ -153,7 +166,7 @@ func (h *followers) end(f *follower, err error) {
 func (h *followers) sent(f *follower) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(f.updates) > 0 {
+	if len(f.updates) > 0 || f.topic.telling {
 		return 0
 	}
 	return f.topic.position
@@ -317,14 +330,55 @@ func (h *followers) publish(was topic, from uint64, u update) bool {
 	if len(u.commits) == 0 {
 		return true
 	}
+	var direct, slow []*follower
 	for f := range t.followers {
-		select {
-		case f.updates <- u:
-		default:
-			h.end(f, errSlow) // waiting for it would be waiting for all
+		if f.line != nil {
+			direct = append(direct, f)
+		} else if !f.queue(u) {
+			slow = append(slow, f)
 		}
 	}
+	if len(direct) > 0 {
+		// Nobody who joins or leaves has to wait for that.
+		t.telling = true
+		h.mu.Unlock()
+		slow = append(slow, tellAll(direct, u)...)
+		h.mu.Lock()
+		t.telling = false
+	}
+	for _, f := range slow {
+		h.end(f, errSlow) // waiting for it would be waiting for all
+	}
 	return true
+}
+
+// queue keeps an update until the follower takes it; false: it has too many already.
+func (f *follower) queue(u update) bool {
+	select {
+	case f.updates <- u:
+		return true
+	default:
+		return false
+	}
+}
+
+// tellAll tells followers on their lines, and gives those that are too slow.
+func tellAll(all []*follower, u update) (slow []*follower) {
+	whole := u.chunk()
+	tellers := min(runtime.GOMAXPROCS(0), (len(all)+tellerShare-1)/tellerShare)
+	found := make([][]*follower, tellers)
+	var group sync.WaitGroup
+	for i := range tellers {
+		group.Go(func() {
+			for _, f := range all[i*len(all)/tellers : (i+1)*len(all)/tellers] {
+				if !f.line.tell(u, whole, f.queue) {
+					found[i] = append(found[i], f)
+				}
+			}
+		})
+	}
+	group.Wait()
+	return slices.Concat(found...)
 }
 
 // sweep ends those who may not be told any more.

@@ -169,7 +169,7 @@ func (n *node) serve(s *api.Server, listener net.Listener, timeout time.Duration
 	router := api.NewRouter()
 	s.Routes(router)
 	n.router = router
-	server := &http.Server{Handler: router, ReadHeaderTimeout: patience, ReadTimeout: timeout, WriteTimeout: timeout}
+	server := &http.Server{Handler: router, ReadHeaderTimeout: patience, ReadTimeout: timeout, WriteTimeout: timeout, ConnContext: api.ConnContext}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ErrServerClosed
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
