@@ -203,6 +203,9 @@ func (h *followers) following() float64 {
 	return float64(h.count)
 }
 
+// Followed tells whether somebody streams changes from this node or waits for some.
+func (s *Server) Followed() bool { return s.followers.following() > 0 }
+
 // close stops, and waits for what goes on.
 func (h *followers) close() {
 	h.stop()
@@ -250,23 +253,33 @@ func (h *followers) step(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ids, since, all := h.followed()
-	changed, at, err := h.source.changed(ctx, ids, since)
-	if err != nil {
-		return err
+	if len(ids) == 0 {
+		return nil
+	}
+	asked := time.Now()
+	changed, at := ids, projections.At{}
+	if len(ids) > 1 { // one is read as soon as it is asked whether it changed
+		var err error
+		if changed, at, err = h.source.changed(ctx, ids, since); err != nil {
+			return err
+		}
 	}
 	for _, t := range all {
-		if slices.Contains(changed, t.serviceID) {
-			err = h.read(ctx, t)
-		} else {
+		if !slices.Contains(changed, t.serviceID) {
 			h.publish(t, t.position, update{position: at.Position})
+			continue
 		}
+		read, err := h.read(ctx, t)
 		if err != nil {
 			return err
+		}
+		if len(ids) == 1 {
+			at = read
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.at, h.seen = at, time.Now()
+	h.at, h.seen = at, asked
 	return nil
 }
 
@@ -285,26 +298,27 @@ func (h *followers) followed() (ids []string, since uint64, all []topic) {
 }
 
 // read reads a service to its end and tells those who follow it.
-func (h *followers) read(ctx context.Context, t topic) error {
+func (h *followers) read(ctx context.Context, t topic) (at projections.At, err error) {
 	for more := true; more; {
-		page, _, err := h.source.page(ctx, t.serviceID, t.position)
+		var page projections.FeedChangesPage
+		page, at, err = h.source.page(ctx, t.serviceID, t.position)
 		if domain.ErrorCode(err) == domain.CodeResync {
 			h.endTopic(t.serviceID, err)
-			return nil
+			return at, nil
 		}
 		var u update
 		if err == nil {
 			u, err = renderChanges(page)
 		}
 		if err != nil {
-			return err
+			return at, err
 		}
 		if !h.publish(t, t.position, u) {
-			return nil
+			return at, nil
 		}
 		t.position, more = u.position, u.more
 	}
-	return nil
+	return at, nil
 }
 
 func (h *followers) endTopic(serviceID string, err error) {

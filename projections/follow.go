@@ -19,8 +19,12 @@ const (
 	gatherMost  = 50 * time.Millisecond
 )
 
-func gather(commits int) time.Duration {
-	return min(max(time.Duration(commits)*gatherEach, gatherLeast), gatherMost)
+func (p *Projector) gather(commits int) time.Duration {
+	least := gatherLeast
+	if p.hurry != nil && p.hurry() {
+		least = gatherEach
+	}
+	return min(max(time.Duration(commits)*gatherEach, least), gatherMost)
 }
 
 // item is what the log says: a commit, or that there is nothing more at a time.
@@ -71,7 +75,7 @@ func (p *Projector) follow(ctx context.Context) error {
 			return p.unreadable(readErr)
 		}
 		select {
-		case <-time.After(time.Until(began.Add(gather(len(b.records))))):
+		case <-time.After(time.Until(began.Add(p.gather(len(b.records))))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -28,12 +29,13 @@ const (
 // read next reflects it. When ctx ends first the error is STALE_READ and says how far
 // behind the model is.
 func (r *Reader) Wait(ctx context.Context, model string, position uint64) error {
-	var w *waiter
+	w := r.waiters.add(model, position) // or what is applied meanwhile would wake nobody
+	defer r.waiters.remove(w)
 	var at uint64
-	for {
+	for looked := false; ; looked = true {
 		g, err := serving(ctx, r.pool, model)
 		switch {
-		case err != nil && ctx.Err() != nil && w != nil:
+		case err != nil && ctx.Err() != nil && looked:
 			return stale(model, at, position)
 		case err != nil:
 			return publicError(model, err)
@@ -41,11 +43,6 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 			return nil
 		}
 		at = g.position
-		if w == nil {
-			w = r.waiters.add(model, position)
-			defer r.waiters.remove(w)
-			continue // what was applied before the waiter was added woke nobody
-		}
 		poll := time.NewTimer(waitPoll)
 		select {
 		case <-w.woken:
@@ -55,6 +52,9 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 			return stale(model, at, position)
 		}
 		poll.Stop()
+		if w.reached.Load() {
+			return nil
+		}
 	}
 }
 
@@ -67,6 +67,7 @@ func stale(model string, at, position uint64) error {
 type waiter struct {
 	model    string
 	position uint64
+	reached  atomic.Bool // it was told so
 	woken    chan struct{}
 }
 
@@ -103,7 +104,7 @@ func (ws *waiters) close() {
 
 func (ws *waiters) add(model string, position uint64) *waiter {
 	ws.start.Do(func() { ws.done.Go(ws.run) })
-	w := &waiter{model, position, make(chan struct{}, 1)}
+	w := &waiter{model: model, position: position, woken: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.all[w] = struct{}{}
@@ -122,7 +123,11 @@ func (ws *waiters) wake(model string, position uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		if model == "" || (w.model == model && w.position <= position) {
+		told := w.model == model && w.position <= position
+		if told {
+			w.reached.Store(true)
+		}
+		if told || model == "" {
 			w.wake()
 		}
 	}

@@ -46,7 +46,7 @@ func listen(listener net.Listener, first http.Handler, c *connections, logger *s
 			return api.ConnContext(c.came(ctx, conn), conn)
 		},
 		ConnState: c.turned,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:  slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	go func() { f.failed <- f.server.Serve(watched{listener}) }()
 	return f
