@@ -39,18 +39,20 @@ type changeSource struct {
 	page func(ctx context.Context, serviceID string, since uint64) (projections.FeedChangesPage, projections.At, error)
 	// changed tells which of some services changed after a position.
 	changed func(ctx context.Context, serviceIDs []string, since uint64) ([]string, projections.At, error)
-	// wait returns when the model has reached a position, or ctx ends.
+	// wait returns when the model has reached a position, or may have, or ctx ends.
 	wait func(ctx context.Context, position uint64) error
 	// usable refuses what is too old to authorize anyone on.
 	usable func(projections.At) error
 }
 
 func (s *Server) changeSource() changeSource {
+	// Who waits listens on a connection of its own: not before somebody follows.
+	moves := sync.OnceValue(func() *projections.Moves { return s.config.Reads.Moves(projections.FeedModel) })
 	return changeSource{
 		page:    s.config.Reads.FeedChanges,
 		changed: s.config.Reads.FeedsChanged,
 		wait: func(ctx context.Context, position uint64) error {
-			return s.config.Reads.Wait(ctx, projections.FeedModel, position)
+			return moves().Wait(ctx, position)
 		},
 		usable: func(at projections.At) error {
 			if err := s.fresh(); err != nil {

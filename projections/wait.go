@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -52,9 +51,37 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 			return stale(model, at, position)
 		}
 		poll.Stop()
-		if w.reached.Load() {
+		if r.waiters.take(w, position) >= position {
 			return nil
 		}
+	}
+}
+
+// Moves tells one goroutine when a model moves, again and again, without asking the database.
+type Moves struct {
+	waiters *waiters
+	w       *waiter
+}
+
+// Moves makes them. They end with the Reader.
+func (r *Reader) Moves(model string) *Moves {
+	m := &Moves{r.waiters, r.waiters.add(model, 0)}
+	m.w.wake() // of what was before, nothing was heard
+	return m
+}
+
+// Wait returns nil when the model has reached a position by what was heard, and when
+// something may not have been heard: the caller has to look. It returns once for what was
+// heard, whatever the caller found then. What is lost with a connection is never heard.
+func (m *Moves) Wait(ctx context.Context, position uint64) error {
+	if m.waiters.take(m.w, position) >= position {
+		return nil
+	}
+	select {
+	case <-m.w.woken:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -66,8 +93,8 @@ func stale(model string, at, position uint64) error {
 // waiter is one call of Wait. woken has room for one: it may be woken while it looks.
 type waiter struct {
 	model    string
-	position uint64
-	reached  atomic.Bool // it was told so
+	position uint64 // guarded by mu, as heard is
+	heard    uint64 // where the model is, as it was told
 	woken    chan struct{}
 }
 
@@ -117,17 +144,26 @@ func (ws *waiters) remove(w *waiter) {
 	delete(ws.all, w)
 }
 
+// take gives what a waiter has heard, once. Then it waits for a position.
+func (ws *waiters) take(w *waiter, position uint64) uint64 {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	heard := w.heard
+	w.heard, w.position = 0, position
+	return heard
+}
+
 // wake wakes who waits for the position of the model or one before it; everyone where
 // the model is empty.
 func (ws *waiters) wake(model string, position uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		told := w.model == model && w.position <= position
-		if told {
-			w.reached.Store(true)
-		}
-		if told || model == "" {
+		switch {
+		case model == "":
+			w.wake()
+		case w.model == model && w.position <= position:
+			w.heard = position
 			w.wake()
 		}
 	}
