@@ -205,9 +205,6 @@ func (h *followers) following() float64 {
 	return float64(h.count)
 }
 
-// Followed tells whether somebody streams changes from this node or waits for some.
-func (s *Server) Followed() bool { return s.followers.following() > 0 }
-
 // close stops, and waits for what goes on.
 func (h *followers) close() {
 	h.stop()

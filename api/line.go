@@ -43,14 +43,14 @@ func newLine(r *http.Request, position uint64) *line {
 		net.Conn
 		syscall.Conn
 	})
-	if !ok || !directWrites || r.ProtoMajor != 1 || r.ProtoMinor != 1 {
+	if !ok || r.ProtoMajor != 1 || r.ProtoMinor != 1 {
 		return nil
 	}
 	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil
+	if err == nil {
+		err = conn.SetWriteDeadline(time.Time{})
 	}
-	if err := conn.SetWriteDeadline(time.Time{}); err != nil {
+	if err != nil {
 		return nil
 	}
 	l := &line{conn: conn, raw: raw, work: make(chan struct{}, 1), busy: true, position: position}
@@ -112,6 +112,20 @@ func (l *line) write(b []byte) {
 	}
 	l.rest, l.busy = b[n:], true
 	l.work <- struct{}{} // who was busy last has taken the one before
+}
+
+// writeNow writes as much as can be written without waiting. An error is not told: it comes
+// again with the next write.
+func writeNow(raw syscall.RawConn, b []byte) (n int) {
+	_ = raw.Write(func(fd uintptr) bool {
+		var err error
+		for again := true; again; again = err == syscall.EINTR {
+			n, err = syscall.Write(int(fd), b)
+		}
+		n = max(n, 0)
+		return true
+	})
+	return n
 }
 
 // drain writes what was left and what came meanwhile, each within a bounded time.

@@ -12,7 +12,7 @@ import (
 // A commit that comes after a pause is applied at once; those that come in quick succession
 // share what a transaction costs, which is more than applying a dozen of them. A reader who
 // wants to see his own write waits gatherMost longer at most, which takes 1,000 commits a
-// second.
+// second. Where somebody waits for each move of the model, gatherLeast is not waited for.
 const (
 	gatherEach  = time.Millisecond
 	gatherLeast = 10 * time.Millisecond

@@ -28,13 +28,12 @@ const (
 // read next reflects it. When ctx ends first the error is STALE_READ and says how far
 // behind the model is.
 func (r *Reader) Wait(ctx context.Context, model string, position uint64) error {
-	w := r.waiters.add(model, position) // or what is applied meanwhile would wake nobody
-	defer r.waiters.remove(w)
+	var w *waiter
 	var at uint64
-	for looked := false; ; looked = true {
+	for {
 		g, err := serving(ctx, r.pool, model)
 		switch {
-		case err != nil && ctx.Err() != nil && looked:
+		case err != nil && ctx.Err() != nil && w != nil:
 			return stale(model, at, position)
 		case err != nil:
 			return publicError(model, err)
@@ -42,6 +41,11 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 			return nil
 		}
 		at = g.position
+		if w == nil {
+			w = r.waiters.add(model, position)
+			defer r.waiters.remove(w)
+			continue // what was applied before the waiter was added woke nobody
+		}
 		poll := time.NewTimer(waitPoll)
 		select {
 		case <-w.woken:

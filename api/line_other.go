@@ -1,9 +1,0 @@
-//go:build !unix
-
-package api
-
-import "syscall"
-
-const directWrites = false
-
-func writeNow(syscall.RawConn, []byte) int { return 0 }
