@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,9 @@ const (
 	// sweepEvery is how often it is checked that keys still hold and that what is told
 	// is not too old.
 	sweepEvery = 250 * time.Millisecond
+	// tellerShare is how many followers are told by one goroutine before it is worth
+	// another.
+	tellerShare = 64
 )
 
 var (
@@ -35,18 +39,20 @@ type changeSource struct {
 	page func(ctx context.Context, serviceID string, since uint64) (projections.FeedChangesPage, projections.At, error)
 	// changed tells which of some services changed after a position.
 	changed func(ctx context.Context, serviceIDs []string, since uint64) ([]string, projections.At, error)
-	// wait returns when the model has reached a position, or ctx ends.
+	// wait returns when the model has reached a position, or may have, or ctx ends.
 	wait func(ctx context.Context, position uint64) error
 	// usable refuses what is too old to authorize anyone on.
 	usable func(projections.At) error
 }
 
 func (s *Server) changeSource() changeSource {
+	// Who waits listens on a connection of its own: not before somebody follows.
+	moves := sync.OnceValue(func() *projections.Moves { return s.config.Reads.Moves(projections.FeedModel) })
 	return changeSource{
 		page:    s.config.Reads.FeedChanges,
 		changed: s.config.Reads.FeedsChanged,
 		wait: func(ctx context.Context, position uint64) error {
-			return s.config.Reads.Wait(ctx, projections.FeedModel, position)
+			return moves().Wait(ctx, position)
 		},
 		usable: func(at projections.At) error {
 			if err := s.fresh(); err != nil {
@@ -81,6 +87,7 @@ type followers struct {
 type topic struct {
 	serviceID string
 	position  uint64 // up to where its followers were told everything
+	telling   bool   // some of them are being told
 	followers map[*follower]struct{}
 }
 
@@ -89,6 +96,7 @@ type follower struct {
 	topic   *topic
 	good    func() error // whether the caller may still be told
 	updates chan update
+	line    *line // what it is told on while that is not busy; nil: none
 	ended   chan struct{}
 	err     error
 }
@@ -110,7 +118,7 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 	case h.count >= h.most:
 		return nil, errCrowded
 	case t == nil:
-		t = &topic{serviceID, position, map[*follower]struct{}{}}
+		t = &topic{serviceID: serviceID, position: position, followers: map[*follower]struct{}{}}
 		h.topics[serviceID] = t
 	case t.position > position:
 		return nil, nil
@@ -124,6 +132,13 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		h.done.Go(h.run)
 	}
 	return f, nil
+}
+
+// attach makes a follower one that is told on its line.
+func (h *followers) attach(f *follower, l *line) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f.line = l
 }
 
 // leave is for a follower that wants no more, ended or not.
@@ -153,7 +168,7 @@ func (h *followers) end(f *follower, err error) {
 func (h *followers) sent(f *follower) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(f.updates) > 0 {
+	if len(f.updates) > 0 || f.topic.telling {
 		return 0
 	}
 	return f.topic.position
@@ -237,23 +252,33 @@ func (h *followers) step(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ids, since, all := h.followed()
-	changed, at, err := h.source.changed(ctx, ids, since)
-	if err != nil {
-		return err
+	if len(ids) == 0 {
+		return nil
+	}
+	asked := time.Now()
+	changed, at := ids, projections.At{}
+	if len(ids) > 1 { // one is read as soon as it is asked whether it changed
+		var err error
+		if changed, at, err = h.source.changed(ctx, ids, since); err != nil {
+			return err
+		}
 	}
 	for _, t := range all {
-		if slices.Contains(changed, t.serviceID) {
-			err = h.read(ctx, t)
-		} else {
+		if !slices.Contains(changed, t.serviceID) {
 			h.publish(t, t.position, update{position: at.Position})
+			continue
 		}
+		read, err := h.read(ctx, t)
 		if err != nil {
 			return err
+		}
+		if len(ids) == 1 {
+			at = read
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.at, h.seen = at, time.Now()
+	h.at, h.seen = at, asked
 	return nil
 }
 
@@ -272,26 +297,27 @@ func (h *followers) followed() (ids []string, since uint64, all []topic) {
 }
 
 // read reads a service to its end and tells those who follow it.
-func (h *followers) read(ctx context.Context, t topic) error {
+func (h *followers) read(ctx context.Context, t topic) (at projections.At, err error) {
 	for more := true; more; {
-		page, _, err := h.source.page(ctx, t.serviceID, t.position)
+		var page projections.FeedChangesPage
+		page, at, err = h.source.page(ctx, t.serviceID, t.position)
 		if domain.ErrorCode(err) == domain.CodeResync {
 			h.endTopic(t.serviceID, err)
-			return nil
+			return at, nil
 		}
 		var u update
 		if err == nil {
 			u, err = renderChanges(page)
 		}
 		if err != nil {
-			return err
+			return at, err
 		}
 		if !h.publish(t, t.position, u) {
-			return nil
+			return at, nil
 		}
 		t.position, more = u.position, u.more
 	}
-	return nil
+	return at, nil
 }
 
 func (h *followers) endTopic(serviceID string, err error) {
@@ -317,14 +343,55 @@ func (h *followers) publish(was topic, from uint64, u update) bool {
 	if len(u.commits) == 0 {
 		return true
 	}
+	var direct, slow []*follower
 	for f := range t.followers {
-		select {
-		case f.updates <- u:
-		default:
-			h.end(f, errSlow) // waiting for it would be waiting for all
+		if f.line != nil {
+			direct = append(direct, f)
+		} else if !f.queue(u) {
+			slow = append(slow, f)
 		}
 	}
+	if len(direct) > 0 {
+		// Nobody who joins or leaves has to wait for that.
+		t.telling = true
+		h.mu.Unlock()
+		slow = append(slow, tellAll(direct, u)...)
+		h.mu.Lock()
+		t.telling = false
+	}
+	for _, f := range slow {
+		h.end(f, errSlow) // waiting for it would be waiting for all
+	}
 	return true
+}
+
+// queue keeps an update until the follower takes it; false: it has too many already.
+func (f *follower) queue(u update) bool {
+	select {
+	case f.updates <- u:
+		return true
+	default:
+		return false
+	}
+}
+
+// tellAll tells followers on their lines, and gives those that are too slow.
+func tellAll(all []*follower, u update) (slow []*follower) {
+	whole := u.chunk()
+	tellers := min(runtime.GOMAXPROCS(0), (len(all)+tellerShare-1)/tellerShare)
+	found := make([][]*follower, tellers)
+	var group sync.WaitGroup
+	for i := range tellers {
+		group.Go(func() {
+			for _, f := range all[i*len(all)/tellers : (i+1)*len(all)/tellers] {
+				if !f.line.tell(u, whole, f.queue) {
+					found[i] = append(found[i], f)
+				}
+			}
+		})
+	}
+	group.Wait()
+	return slices.Concat(found...)
 }
 
 // sweep ends those who may not be told any more.

@@ -82,6 +82,7 @@ type settings struct {
 	heads      api.HeadSource
 	rates      api.RateLimits
 	signUp     bool
+	buffered   bool   // streams have to go through the server's buffers
 	every      uint64 // commits between snapshots
 }
 
@@ -145,7 +146,7 @@ func (l *ledger) start(change ...func(*settings)) *node {
 	}
 	running.Go(func() { server.Run(ctx) })
 	n.server, n.metrics = server, metrics
-	n.serve(server, listener, s.timeout, func() { cancel(); running.Wait(); closeReads() })
+	n.serve(server, listener, s, func() { cancel(); running.Wait(); closeReads() })
 	return n
 }
 
@@ -165,11 +166,14 @@ func (l *ledger) readModels(ctx context.Context, log eventstore.Log, running *sy
 	return reader, func() { reader.Close(); pool.Close() }
 }
 
-func (n *node) serve(s *api.Server, listener net.Listener, timeout time.Duration, after func()) {
+func (n *node) serve(s *api.Server, listener net.Listener, set settings, after func()) {
 	router := api.NewRouter()
 	s.Routes(router)
 	n.router = router
-	server := &http.Server{Handler: router, ReadHeaderTimeout: patience, ReadTimeout: timeout, WriteTimeout: timeout}
+	server := &http.Server{Handler: router, ReadHeaderTimeout: patience, ReadTimeout: set.timeout, WriteTimeout: set.timeout}
+	if !set.buffered {
+		server.ConnContext = api.ConnContext
+	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = server.Serve(listener) }() // ErrServerClosed
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}

@@ -150,6 +150,9 @@ func (s *Server) Run(ctx context.Context) {
 // begin: the process is to stop, and they would never finish by themselves.
 func (s *Server) EndStreams() { s.followers.stop() }
 
+// Followed tells whether somebody streams changes from this node or waits for some.
+func (s *Server) Followed() bool { return s.followers.following() > 0 }
+
 // loginPath is where a login link leads, and where its token is traded for a session.
 const loginPath = "/v1/auth/login"
 

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -35,18 +34,28 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 	}
 	defer s.followers.leave(f)
 	u.commits = nil // what was sent is not kept
-	err = out.beat(u.position, s.followers.known().Age)
 	heart := time.NewTicker(s.config.Heartbeat)
 	defer heart.Stop()
+	err = out.beat(u.position, s.followers.known().Age)
+	updates, work, beat := f.updates, (chan struct{})(nil), func(at uint64, age time.Duration) {
+		err = out.beat(max(at, u.position), age)
+	}
+	if l := newLine(c.r, u.position); l != nil {
+		defer l.close()
+		s.followers.attach(f, l)
+		updates, work, beat = nil, l.work, l.beat
+	}
 	for err == nil {
 		select {
-		case next := <-f.updates:
+		case next := <-updates:
 			u.position, err = out.sendAll(next.after(u.position), f.updates)
+		case <-work:
+			err = f.line.drain(f.updates)
 		case <-heart.C:
 			// Changes that wait to be sent are sign of life enough, and no position past
 			// them may be told.
 			if at := s.followers.sent(f); at > 0 {
-				err = out.beat(max(at, u.position), s.followers.known().Age)
+				beat(at, s.followers.known().Age)
 			}
 		case <-f.ended:
 			return sent, nil
@@ -125,17 +134,15 @@ func (e *eventWriter) put(u update) error {
 
 // beat tells that there is nothing new up to a position, and how old that knowledge is.
 func (e *eventWriter) beat(position uint64, age time.Duration) error {
-	data, err := json.Marshal(struct {
-		Position string  `json:"position"`
-		Age      float64 `json:"age"`
-	}{strconv.FormatUint(position, 10), age.Round(time.Millisecond).Seconds()})
-	if err != nil {
-		return err
-	}
 	return e.write(func() error {
-		_, err := fmt.Fprintf(e.w, "event: heartbeat\ndata: %s\n\n", data)
+		_, err := e.w.Write(encodeBeat(position, age))
 		return err
 	})
+}
+
+func encodeBeat(position uint64, age time.Duration) []byte {
+	seconds := strconv.FormatFloat(age.Round(time.Millisecond).Seconds(), 'f', -1, 64)
+	return fmt.Appendf(nil, "event: heartbeat\ndata: {\"position\":\"%d\",\"age\":%s}\n\n", position, seconds)
 }
 
 func (e *eventWriter) write(batch func() error) error {

@@ -127,10 +127,15 @@ func (e *events) ends(what string, within time.Duration) {
 	}
 }
 
-func TestStream(t *testing.T) {
+func TestStream(t *testing.T) { testStream(t, false) }
+
+// Where the connection is not the API's to write to, streams are the same.
+func TestStreamBuffered(t *testing.T) { testStream(t, true) }
+
+func testStream(t *testing.T, buffered bool) {
 	l := newLedger(t)
 	// What bounds ordinary requests does not end a stream.
-	n := l.start(func(s *settings) { s.timeout = 500 * time.Millisecond })
+	n := l.start(func(s *settings) { s.timeout, s.buffered = 500*time.Millisecond, buffered })
 	acme, globex := n.owner(t, "acme"), n.owner(t, "globex")
 	s, other := n.owner(t, "provider").service("weather"), acme.service("news")
 	a := l.agent(t, "acme")

@@ -93,24 +93,23 @@ type FeedChangesPage struct {
 func (r *Reader) FeedChanges(ctx context.Context, serviceID string, since uint64) (FeedChangesPage, At, error) {
 	var p FeedChangesPage
 	at, err := r.read(ctx, FeedModel, func(s snapshot) error {
-		var forgotten uint64
-		err := s.row(ctx, feedForgottenSQL, serviceID).Scan(&forgotten)
-		switch {
-		case errors.Is(err, pgx.ErrNoRows):
-			return nil // nothing was ever approved
-		case err != nil:
-			return err
-		case since < forgotten:
-			return domain.Errorf(domain.CodeResync, "Changes since position %d are not kept any more; read the whole set again.", since)
-		}
 		for _, most := range []int{feedChangesPage, MaxPage} {
-			rows, err := s.query(ctx, feedChangesSQL, serviceID, clamp(since), most+1)
-			if err != nil {
+			var forgotten uint64
+			var changes []FeedChange
+			var b pgx.Batch // one round trip, not two
+			s.queue(&b, feedForgottenSQL, serviceID).QueryRow(func(row pgx.Row) error { return row.Scan(&forgotten) })
+			s.queue(&b, feedChangesSQL, serviceID, clamp(since), most+1).Query(func(rows pgx.Rows) (err error) {
+				changes, err = pgx.CollectRows(rows, scanFeedChange)
 				return err
-			}
-			changes, err := pgx.CollectRows(rows, scanFeedChange)
-			if err != nil {
+			})
+			err := s.conn.SendBatch(ctx, &b).Close()
+			switch {
+			case errors.Is(err, pgx.ErrNoRows):
+				return nil // nothing was ever approved
+			case err != nil:
 				return err
+			case since < forgotten:
+				return domain.Errorf(domain.CodeResync, "Changes since position %d are not kept any more; read the whole set again.", since)
 			}
 			p.Changes, p.More = wholeCommits(changes, most)
 			if len(p.Changes) > 0 || !p.More {

@@ -12,15 +12,19 @@ import (
 // A commit that comes after a pause is applied at once; those that come in quick succession
 // share what a transaction costs, which is more than applying a dozen of them. A reader who
 // wants to see his own write waits gatherMost longer at most, which takes 1,000 commits a
-// second.
+// second. Where somebody waits for each move of the model, gatherLeast is not waited for.
 const (
 	gatherEach  = time.Millisecond
 	gatherLeast = 10 * time.Millisecond
 	gatherMost  = 50 * time.Millisecond
 )
 
-func gather(commits int) time.Duration {
-	return min(max(time.Duration(commits)*gatherEach, gatherLeast), gatherMost)
+func (p *Projector) gather(commits int) time.Duration {
+	least := gatherLeast
+	if p.hurry != nil && p.hurry() {
+		least = gatherEach
+	}
+	return min(max(time.Duration(commits)*gatherEach, least), gatherMost)
 }
 
 // item is what the log says: a commit, or that there is nothing more at a time.
@@ -71,7 +75,7 @@ func (p *Projector) follow(ctx context.Context) error {
 			return p.unreadable(readErr)
 		}
 		select {
-		case <-time.After(time.Until(began.Add(gather(len(b.records))))):
+		case <-time.After(time.Until(began.Add(p.gather(len(b.records))))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

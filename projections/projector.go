@@ -50,6 +50,8 @@ type Projector struct {
 	logger *slog.Logger
 	status board
 
+	hurry func() bool // whether somebody waits for the model to move; nil: nobody does
+
 	tenure   *tenure    // nil: not active
 	found    generation // what served when it was last tried, or as this projector left it
 	patience time.Duration

@@ -25,6 +25,16 @@ func NewProjectors(log eventstore.Log, pool *pgxpool.Pool, logger *slog.Logger) 
 	return ps
 }
 
+// Hurry has the projector of a model gather less while somebody waits for each move of it.
+// It comes before Run.
+func (ps *Projectors) Hurry(model string, waited func() bool) {
+	for _, p := range ps.all {
+		if p.model.Name == model {
+			p.hurry = waited
+		}
+	}
+}
+
 // Run runs them until ctx ends. What stopped one is in its Status.
 func (ps *Projectors) Run(ctx context.Context) {
 	var running sync.WaitGroup

@@ -66,6 +66,10 @@ func (s snapshot) row(ctx context.Context, sql string, args ...any) pgx.Row {
 	return s.conn.QueryRow(ctx, in(s.schema, sql), args...)
 }
 
+func (s snapshot) queue(b *pgx.Batch, sql string, args ...any) *pgx.QueuedQuery {
+	return b.Queue(in(s.schema, sql), args...)
+}
+
 // read calls f with a snapshot of the model. The checkpoint and all that f reads are
 // of one moment: the first statement after BEGIN fixes it.
 func (r *Reader) read(ctx context.Context, model string, f func(snapshot) error) (At, error) {

@@ -291,6 +291,51 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// Moves are heard of one after another, each once.
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	w, _, _ := crowd(t, 1)
+	pool := newPool(t)
+	r := newReader(t, pool)
+	p := newProjector(t, w.log, pool, FeedModel)
+	m := r.Moves(FeedModel)
+	for range 5 {
+		w.submitTo(w.names[0], w.services[0], publicKey(1000+w.serial))
+		if _, err := p.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Wait(t.Context(), w.last()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.waiters.wake(FeedModel, w.last()+1)
+	if err := m.Wait(ended, w.last()+1); err != nil {
+		t.Errorf("what was heard before the wait was not heard: %v", err)
+	}
+	for tries := 0; m.Wait(ended, w.last()+1) == nil; tries++ {
+		if tries > 2 { // one may have been heard of while another was taken
+			t.Fatal("it is heard of again and again")
+		}
+	}
+}
+
+// While somebody waits for a model, its projector does not gather what comes.
+func TestHurry(t *testing.T) {
+	var waited bool
+	ps := NewProjectors(nil, nil, nil)
+	ps.Hurry(FeedModel, func() bool { return waited })
+	for _, waited = range []bool{false, true} {
+		for _, p := range ps.all {
+			hurried := waited && p.model.Name == FeedModel
+			if once := p.gather(1); (once < gatherLeast) != hurried || p.gather(1000) != gatherMost {
+				t.Errorf("%s gathers for %v (%t)", p.model.Name, once, waited)
+			}
+		}
+	}
+}
+
 // TestReadsWithoutModels: each way in which read models can be missing is 503 with a
 // reason that a person understands, and nothing of the database's.
 func TestReadsWithoutModels(t *testing.T) {

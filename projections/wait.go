@@ -55,6 +55,37 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 			return stale(model, at, position)
 		}
 		poll.Stop()
+		if r.waiters.take(w, position) >= position {
+			return nil
+		}
+	}
+}
+
+// Moves tells one goroutine when a model moves, again and again, without asking the database.
+type Moves struct {
+	waiters *waiters
+	w       *waiter
+}
+
+// Moves makes them. They end with the Reader.
+func (r *Reader) Moves(model string) *Moves {
+	m := &Moves{r.waiters, r.waiters.add(model, 0)}
+	m.w.wake() // of what was before, nothing was heard
+	return m
+}
+
+// Wait returns nil when the model has reached a position by what was heard, and when
+// something may not have been heard: the caller has to look. It returns once for what was
+// heard, whatever the caller found then. What is lost with a connection is never heard.
+func (m *Moves) Wait(ctx context.Context, position uint64) error {
+	if m.waiters.take(m.w, position) >= position {
+		return nil
+	}
+	select {
+	case <-m.w.woken:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -66,7 +97,8 @@ func stale(model string, at, position uint64) error {
 // waiter is one call of Wait. woken has room for one: it may be woken while it looks.
 type waiter struct {
 	model    string
-	position uint64
+	position uint64 // guarded by mu, as heard is
+	heard    uint64 // where the model is, as it was told
 	woken    chan struct{}
 }
 
@@ -103,7 +135,7 @@ func (ws *waiters) close() {
 
 func (ws *waiters) add(model string, position uint64) *waiter {
 	ws.start.Do(func() { ws.done.Go(ws.run) })
-	w := &waiter{model, position, make(chan struct{}, 1)}
+	w := &waiter{model: model, position: position, woken: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.all[w] = struct{}{}
@@ -116,13 +148,26 @@ func (ws *waiters) remove(w *waiter) {
 	delete(ws.all, w)
 }
 
+// take gives what a waiter has heard, once. Then it waits for a position.
+func (ws *waiters) take(w *waiter, position uint64) uint64 {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	heard := w.heard
+	w.heard, w.position = 0, position
+	return heard
+}
+
 // wake wakes who waits for the position of the model or one before it; everyone where
 // the model is empty.
 func (ws *waiters) wake(model string, position uint64) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		if model == "" || (w.model == model && w.position <= position) {
+		switch {
+		case model == "":
+			w.wake()
+		case w.model == model && w.position <= position:
+			w.heard = position
 			w.wake()
 		}
 	}

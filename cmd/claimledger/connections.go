@@ -3,6 +3,7 @@ package main
 import (
 	"container/list"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -183,6 +184,15 @@ func (a *answered) Write(b []byte) (int, error) {
 	a.since.Store(time.Now().UnixNano())
 	defer a.since.Store(0)
 	return a.Conn.Write(b)
+}
+
+// SyscallConn is that of the connection itself: what is written with it does not wait.
+func (a *answered) SyscallConn() (syscall.RawConn, error) {
+	conn, ok := a.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return conn.SyscallConn()
 }
 
 func (c *connections) drop(k *connection) {

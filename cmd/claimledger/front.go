@@ -42,8 +42,11 @@ func listen(listener net.Listener, first http.Handler, c *connections, logger *s
 	f.server = &http.Server{
 		Handler: f, ReadHeaderTimeout: clientWaits.header, ReadTimeout: clientWaits.request,
 		WriteTimeout: clientWaits.answer, IdleTimeout: clientWaits.idle, MaxHeaderBytes: maxHeaderBytes,
-		ConnContext: c.came, ConnState: c.turned,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return api.ConnContext(c.came(ctx, conn), conn)
+		},
+		ConnState: c.turned,
+		ErrorLog:  slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	go func() { f.failed <- f.server.Serve(watched{listener}) }()
 	return f

@@ -203,6 +203,7 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 // startProjectors keeps the read models up to date, and signs what the log is.
 func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) error {
 	projectors := projections.NewProjectors(stream, pool, n.log)
+	projectors.Hurry(projections.FeedModel, n.followed)
 	signer, err := n.newSigner(stream, pool, projectors)
 	if err != nil {
 		return err
@@ -220,6 +221,13 @@ func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, p
 		return nil
 	})
 	return nil
+}
+
+// followed tells whether gateways are to be told what the feed's projector does. Those of
+// another process count for nothing here, and are told a few milliseconds later.
+func (n *node) followed() bool {
+	server := n.server.Load()
+	return server != nil && server.Followed()
 }
 
 // newSigner makes what signs the log's heads, where this process's projector of the
@@ -345,6 +353,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 	if err != nil {
 		return fmt.Errorf("--public-url: %w", err)
 	}
+	n.server.Store(server)
 	server.Routes(n.router)
 	if err := openapi.Routes(n.router, publicURL(n.PublicURL, n.Listen)); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -241,7 +242,8 @@ type node struct {
 	health  *health
 	fence   *eventstore.Fence
 	watcher *eventstore.Watch
-	quit    context.Context // ends when the process is to stop: nothing new is begun then
+	server  atomic.Pointer[api.Server] // nil while there is none, or where another process has it
+	quit    context.Context            // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup
 	closers []func(context.Context) error
