@@ -107,7 +107,8 @@ func newFollowers(source changeSource, most int, logger *slog.Logger) *followers
 }
 
 // join adds a caller that knows everything up to a position. It is nil when others on the
-// service were told more already: then the caller has to read on by itself first.
+// service were told more already, or the model is known to be further than what it is the
+// first on the service to wait for: then the caller has to read on by itself first.
 func (h *followers) join(serviceID string, position uint64, good func() error) (*follower, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -117,6 +118,8 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		return nil, errStopping
 	case h.count >= h.most:
 		return nil, errCrowded
+	case t == nil && h.running && position < h.at.Position:
+		return nil, nil
 	case t == nil:
 		t = &topic{serviceID: serviceID, position: position, followers: map[*follower]struct{}{}}
 		h.topics[serviceID] = t
@@ -164,11 +167,11 @@ func (h *followers) end(f *follower, err error) {
 }
 
 // sent is up to where a follower has been told everything, 0 while there is something
-// that it has not taken.
+// that it has not taken, or may be.
 func (h *followers) sent(f *follower) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(f.updates) > 0 || f.topic.telling {
+	if len(f.updates) > 0 || f.topic.telling || f.topic.position < h.at.Position {
 		return 0
 	}
 	return f.topic.position
@@ -222,7 +225,7 @@ func (h *followers) endAll(err error) {
 // run tells until nobody is left.
 func (h *followers) run() {
 	swept := time.Now()
-	for {
+	for behind := false; ; {
 		h.mu.Lock()
 		if h.count == 0 {
 			h.running = false
@@ -230,14 +233,11 @@ func (h *followers) run() {
 			return
 		}
 		h.mu.Unlock()
-		_, since, _ := h.followed()
-		ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
-		err := h.source.wait(ctx, since+1)
-		if err != nil && ctx.Err() == nil {
-			<-ctx.Done() // the database is away; do not ask without a pause
+		if !behind {
+			h.await()
 		}
-		cancel()
-		if err := h.step(h.ctx); err != nil && h.ctx.Err() == nil {
+		var err error
+		if behind, err = h.step(h.ctx); err != nil && h.ctx.Err() == nil {
 			h.logger.Debug("changes cannot be read for those who follow them", "error", err)
 		}
 		if time.Since(swept) >= sweepEvery {
@@ -247,20 +247,31 @@ func (h *followers) run() {
 	}
 }
 
-// step tells what has changed by now.
-func (h *followers) step(ctx context.Context) error {
+// await waits until there may be something to tell, for a bounded time.
+func (h *followers) await() {
+	_, since, _ := h.followed()
+	ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
+	defer cancel()
+	err := h.source.wait(ctx, since+1)
+	if err != nil && ctx.Err() == nil {
+		<-ctx.Done() // the database is away; do not ask without a pause
+	}
+}
+
+// step tells what has changed by now. Some are behind after that where they joined while it
+// was read: of what is known already, no move of the model tells any more.
+func (h *followers) step(ctx context.Context) (behind bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ids, since, all := h.followed()
 	if len(ids) == 0 {
-		return nil
+		return false, nil
 	}
 	asked := time.Now()
 	changed, at := ids, projections.At{}
 	if len(ids) > 1 { // one is read as soon as it is asked whether it changed
-		var err error
 		if changed, at, err = h.source.changed(ctx, ids, since); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, t := range all {
@@ -270,7 +281,7 @@ func (h *followers) step(ctx context.Context) error {
 		}
 		read, err := h.read(ctx, t)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if len(ids) == 1 {
 			at = read
@@ -279,7 +290,10 @@ func (h *followers) step(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.at, h.seen = at, asked
-	return nil
+	for _, t := range h.topics {
+		behind = behind || t.position < at.Position
+	}
+	return behind, nil
 }
 
 // followed are the services that somebody follows, as they stand now, and the position up
