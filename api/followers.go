@@ -79,8 +79,9 @@ type followers struct {
 	count   int
 	running bool
 	stopped bool
-	at      projections.At // what was known last
-	seen    time.Time      // when that was
+	at      projections.At     // what was known last
+	seen    time.Time          // when that was
+	hurry   context.CancelFunc // ends the wait for the model to move
 }
 
 // topic is a service that somebody follows.
@@ -107,8 +108,7 @@ func newFollowers(source changeSource, most int, logger *slog.Logger) *followers
 }
 
 // join adds a caller that knows everything up to a position. It is nil when others on the
-// service were told more already, or the model is known to be further than what it is the
-// first on the service to wait for: then the caller has to read on by itself first.
+// service were told more already: then the caller has to read on by itself first.
 func (h *followers) join(serviceID string, position uint64, good func() error) (*follower, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,8 +118,6 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		return nil, errStopping
 	case h.count >= h.most:
 		return nil, errCrowded
-	case t == nil && h.running && position < h.at.Position:
-		return nil, nil
 	case t == nil:
 		t = &topic{serviceID: serviceID, position: position, followers: map[*follower]struct{}{}}
 		h.topics[serviceID] = t
@@ -133,6 +131,9 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		h.running, h.seen = true, time.Now()
 		h.at = projections.At{}
 		h.done.Go(h.run)
+	}
+	if f.topic.position < h.at.Position {
+		h.hurry() // of what is known already, no move of the model tells
 	}
 	return f, nil
 }
@@ -225,7 +226,7 @@ func (h *followers) endAll(err error) {
 // run tells until nobody is left.
 func (h *followers) run() {
 	swept := time.Now()
-	for behind := false; ; {
+	for failed := false; ; {
 		h.mu.Lock()
 		if h.count == 0 {
 			h.running = false
@@ -233,11 +234,9 @@ func (h *followers) run() {
 			return
 		}
 		h.mu.Unlock()
-		if !behind {
-			h.await()
-		}
-		var err error
-		if behind, err = h.step(h.ctx); err != nil && h.ctx.Err() == nil {
+		h.await(failed)
+		err := h.step(h.ctx)
+		if failed = err != nil; failed && h.ctx.Err() == nil {
 			h.logger.Debug("changes cannot be read for those who follow them", "error", err)
 		}
 		if time.Since(swept) >= sweepEvery {
@@ -248,30 +247,48 @@ func (h *followers) run() {
 }
 
 // await waits until there may be something to tell, for a bounded time.
-func (h *followers) await() {
-	_, since, _ := h.followed()
+func (h *followers) await(failed bool) {
 	ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
 	defer cancel()
+	h.mu.Lock()
+	since := h.told()
+	behind := since < h.at.Position
+	h.hurry = cancel
+	h.mu.Unlock()
+	if behind && !failed {
+		return // they joined while it was read for others
+	}
 	err := h.source.wait(ctx, since+1)
 	if err != nil && ctx.Err() == nil {
 		<-ctx.Done() // the database is away; do not ask without a pause
 	}
 }
 
-// step tells what has changed by now. Some are behind after that where they joined while it
-// was read: of what is known already, no move of the model tells any more.
-func (h *followers) step(ctx context.Context) (behind bool, err error) {
+// told is up to where all who follow something were told. The caller holds mu.
+func (h *followers) told() uint64 {
+	since, first := uint64(0), true
+	for _, t := range h.topics {
+		if first || t.position < since {
+			since, first = t.position, false
+		}
+	}
+	return since
+}
+
+// step tells what has changed by now.
+func (h *followers) step(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	ids, since, all := h.followed()
 	if len(ids) == 0 {
-		return false, nil
+		return nil
 	}
 	asked := time.Now()
 	changed, at := ids, projections.At{}
 	if len(ids) > 1 { // one is read as soon as it is asked whether it changed
+		var err error
 		if changed, at, err = h.source.changed(ctx, ids, since); err != nil {
-			return false, err
+			return err
 		}
 	}
 	for _, t := range all {
@@ -281,7 +298,7 @@ func (h *followers) step(ctx context.Context) (behind bool, err error) {
 		}
 		read, err := h.read(ctx, t)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if len(ids) == 1 {
 			at = read
@@ -290,10 +307,7 @@ func (h *followers) step(ctx context.Context) (behind bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.at, h.seen = at, asked
-	for _, t := range h.topics {
-		behind = behind || t.position < at.Position
-	}
-	return behind, nil
+	return nil
 }
 
 // followed are the services that somebody follows, as they stand now, and the position up
@@ -303,11 +317,8 @@ func (h *followers) followed() (ids []string, since uint64, all []topic) {
 	defer h.mu.Unlock()
 	for id, t := range h.topics {
 		ids, all = append(ids, id), append(all, *t)
-		if len(all) == 1 || t.position < since {
-			since = t.position
-		}
 	}
-	return ids, since, all
+	return ids, h.told(), all
 }
 
 // read reads a service to its end and tells those who follow it.

@@ -257,7 +257,11 @@ func TestFollowerThatJoinsBehind(t *testing.T) {
 	if behind == nil || h.sent(behind) != 0 || (<-behind.updates).position != 20 {
 		t.Error("the one that joined was not told")
 	}
-	if f, err := h.join("a third", 19, always); f != nil || err != nil {
-		t.Errorf("one that has to read on first joined: %v", err)
+	third, err := h.join("a third", 19, always) // while it waits
+	if third == nil || err != nil {
+		t.Fatal(err)
+	}
+	if u := <-third.updates; u.position != 20 {
+		t.Errorf("the third was told up to %d", u.position)
 	}
 }
