@@ -79,8 +79,9 @@ type followers struct {
 	count   int
 	running bool
 	stopped bool
-	at      projections.At // what was known last
-	seen    time.Time      // when that was
+	at      projections.At     // what was known last
+	seen    time.Time          // when that was
+	hurry   context.CancelFunc // ends the wait for the model to move
 }
 
 // topic is a service that somebody follows.
@@ -131,6 +132,9 @@ func (h *followers) join(serviceID string, position uint64, good func() error) (
 		h.at = projections.At{}
 		h.done.Go(h.run)
 	}
+	if f.topic.position < h.at.Position {
+		h.hurry() // of what is known already, no move of the model tells
+	}
 	return f, nil
 }
 
@@ -164,11 +168,11 @@ func (h *followers) end(f *follower, err error) {
 }
 
 // sent is up to where a follower has been told everything, 0 while there is something
-// that it has not taken.
+// that it has not taken, or may be.
 func (h *followers) sent(f *follower) uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(f.updates) > 0 || f.topic.telling {
+	if len(f.updates) > 0 || f.topic.telling || f.topic.position < h.at.Position {
 		return 0
 	}
 	return f.topic.position
@@ -222,7 +226,7 @@ func (h *followers) endAll(err error) {
 // run tells until nobody is left.
 func (h *followers) run() {
 	swept := time.Now()
-	for {
+	for failed := false; ; {
 		h.mu.Lock()
 		if h.count == 0 {
 			h.running = false
@@ -230,14 +234,9 @@ func (h *followers) run() {
 			return
 		}
 		h.mu.Unlock()
-		_, since, _ := h.followed()
-		ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
-		err := h.source.wait(ctx, since+1)
-		if err != nil && ctx.Err() == nil {
-			<-ctx.Done() // the database is away; do not ask without a pause
-		}
-		cancel()
-		if err := h.step(h.ctx); err != nil && h.ctx.Err() == nil {
+		h.await(failed)
+		err := h.step(h.ctx)
+		if failed = err != nil; failed && h.ctx.Err() == nil {
 			h.logger.Debug("changes cannot be read for those who follow them", "error", err)
 		}
 		if time.Since(swept) >= sweepEvery {
@@ -245,6 +244,35 @@ func (h *followers) run() {
 			swept = time.Now()
 		}
 	}
+}
+
+// await waits until there may be something to tell, for a bounded time.
+func (h *followers) await(failed bool) {
+	ctx, cancel := context.WithTimeout(h.ctx, sweepEvery)
+	defer cancel()
+	h.mu.Lock()
+	since := h.told()
+	behind := since < h.at.Position
+	h.hurry = cancel
+	h.mu.Unlock()
+	if behind && !failed {
+		return // they joined while it was read for others
+	}
+	err := h.source.wait(ctx, since+1)
+	if err != nil && ctx.Err() == nil {
+		<-ctx.Done() // the database is away; do not ask without a pause
+	}
+}
+
+// told is up to where all who follow something were told. The caller holds mu.
+func (h *followers) told() uint64 {
+	since, first := uint64(0), true
+	for _, t := range h.topics {
+		if first || t.position < since {
+			since, first = t.position, false
+		}
+	}
+	return since
 }
 
 // step tells what has changed by now.
@@ -289,11 +317,8 @@ func (h *followers) followed() (ids []string, since uint64, all []topic) {
 	defer h.mu.Unlock()
 	for id, t := range h.topics {
 		ids, all = append(ids, id), append(all, *t)
-		if len(all) == 1 || t.position < since {
-			since = t.position
-		}
 	}
-	return ids, since, all
+	return ids, h.told(), all
 }
 
 // read reads a service to its end and tells those who follow it.

@@ -221,3 +221,47 @@ func followTo(h *followers, feed *slowFeed, service string, end uint64) error {
 	}
 	return nil
 }
+
+// A caller that joins while the model is read for others is told of what it does not know
+// yet by the next reading, which does not wait until the model moves again.
+func TestFollowerThatJoinsBehind(t *testing.T) {
+	feed := newSlowFeed()
+	feed.at = 20
+	source := feed.source()
+	var h *followers
+	var behind *follower
+	var once sync.Once
+	waits := make(chan uint64)
+	source.wait = func(ctx context.Context, position uint64) error {
+		select {
+		case waits <- position:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	page := source.page
+	source.page = func(ctx context.Context, id string, since uint64) (projections.FeedChangesPage, projections.At, error) {
+		once.Do(func() { behind, _ = h.join("another", 10, always) })
+		return page(ctx, id, since)
+	}
+	h = newFollowers(source, maxFollowers, nil)
+	defer h.close()
+	if _, err := h.join("service", 19, always); err != nil {
+		t.Fatal(err)
+	}
+	<-waits
+	if position := <-waits; position != 21 {
+		t.Errorf("it waits for %d before it has told what it knows", position)
+	}
+	if behind == nil || h.sent(behind) != 0 || (<-behind.updates).position != 20 {
+		t.Error("the one that joined was not told")
+	}
+	third, err := h.join("a third", 19, always) // while it waits
+	if third == nil || err != nil {
+		t.Fatal(err)
+	}
+	if u := <-third.updates; u.position != 20 {
+		t.Errorf("the third was told up to %d", u.position)
+	}
+}

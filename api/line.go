@@ -129,9 +129,9 @@ func writeNow(raw syscall.RawConn, b []byte) (n int) {
 }
 
 // drain writes what was left and what came meanwhile, each within a bounded time.
-func (l *line) drain(queue <-chan update) error {
+func (l *line) drain(f *follower) error {
 	for {
-		b := l.next(queue)
+		b := l.next(f)
 		if b == nil {
 			return nil
 		}
@@ -151,13 +151,19 @@ func (l *line) drain(queue <-chan update) error {
 	}
 }
 
-// next is what is to be written next; nil: nothing, and the line is not busy any more.
-func (l *line) next(queue <-chan update) []byte {
+// next is what is to be written next; nil: nothing, and the line is not busy any more, or
+// stays so where the follower has ended.
+func (l *line) next(f *follower) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.rest) == 0 {
 		select {
-		case u := <-queue:
+		case <-f.ended: // what waits is not for one who may not be told any more
+			return nil
+		default:
+		}
+		select {
+		case u := <-f.updates:
 			if u = u.after(l.position); len(u.commits) > 0 {
 				l.rest, l.position = u.chunk(), u.position
 			}

@@ -72,7 +72,7 @@ func attached(t *testing.T, h *followers, position uint64) (*follower, net.Conn)
 	}
 	h.attach(f, l)
 	<-l.work
-	if err := l.drain(f.updates); err != nil {
+	if err := l.drain(f); err != nil {
 		t.Fatal(err)
 	}
 	return f, client
@@ -108,7 +108,7 @@ func TestLinesOfSlowClients(t *testing.T) {
 			for {
 				select {
 				case <-f.line.work:
-					if f.line.drain(f.updates) != nil {
+					if f.line.drain(f) != nil {
 						return
 					}
 				case <-f.ended:
@@ -153,20 +153,53 @@ func TestLinesOfSlowClients(t *testing.T) {
 	}
 }
 
+// Who may not be told any more gets the end of what was begun, and nothing of what waits.
+func TestLineOfOneThatEnds(t *testing.T) {
+	h := newFollowers(newSlowFeed().source(), maxFollowers, nil)
+	defer h.close()
+	f, client := attached(t, h, 0)
+	var told uint64
+	for len(f.updates) < 3 {
+		told++
+		h.publish(topic{serviceID: "service"}, told-1, large(told))
+	}
+	h.leave(f)
+	type result struct {
+		ids []uint64
+		err error
+	}
+	took := make(chan result, 1)
+	go func() {
+		all, err := ids(client, told)
+		took <- result{all, err}
+	}()
+	<-f.line.work
+	if err := f.line.drain(f); err != nil {
+		t.Fatal(err)
+	}
+	f.line.close()
+	if _, err := f.line.conn.Write([]byte("0\r\n\r\n")); err != nil { // as the server ends the answer
+		t.Fatal(err)
+	}
+	if r := <-took; r.err != io.EOF || len(r.ids) != int(told)-3 {
+		t.Errorf("it got %d of %d, and then %v", len(r.ids), told, r.err)
+	}
+}
+
 // A client that knows a part of what is told gets the other part, and heartbeats do not go
 // back behind what it was told.
 func TestLineOfOneAhead(t *testing.T) {
 	l, client := newWire(t)
-	queue := make(chan update, maxUpdates)
+	f := &follower{updates: make(chan update, maxUpdates)}
 	u := update{position: 7}
 	for _, position := range []uint64{2, 4, 6} {
 		u.commits = append(u.commits, commitChanges{position: position, events: fmt.Appendf(nil, "id: %d\n\n", position)})
 	}
-	if !l.tell(update{commits: u.commits[:1], position: 3}, nil, func(u update) bool { queue <- u; return true }) {
+	if !l.tell(update{commits: u.commits[:1], position: 3}, nil, f.queue) {
 		t.Fatal("it was not queued")
 	}
 	<-l.work
-	if err := l.drain(queue); err != nil {
+	if err := l.drain(f); err != nil {
 		t.Fatal(err)
 	}
 	l.tell(u, u.chunk(), nil)

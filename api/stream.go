@@ -50,12 +50,14 @@ func (s *Server) stream(ctx context.Context, w http.ResponseWriter, c *call, u u
 		case next := <-updates:
 			u.position, err = out.sendAll(next.after(u.position), f.updates)
 		case <-work:
-			err = f.line.drain(f.updates)
+			err = f.line.drain(f)
 		case <-heart.C:
 			// Changes that wait to be sent are sign of life enough, and no position past
 			// them may be told.
+			// The age is looked at first: what becomes known after that is not part of it.
+			age := s.followers.known().Age
 			if at := s.followers.sent(f); at > 0 {
-				beat(at, s.followers.known().Age)
+				beat(at, age)
 			}
 		case <-f.ended:
 			return sent, nil

@@ -256,7 +256,6 @@ func (n *node) newSigner(stream *eventstore.Stream, pool *pgxpool.Pool, projecto
 		return nil, err
 	}
 	reader := projections.NewReader(pool)
-	reader.OnWait(n.called)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	signer := projections.NewSigner(projections.SignerConfig{
 		Log: stream, Heads: stream.Heads(), Reads: reader, Key: key, Interval: n.HeadInterval,
@@ -348,6 +347,7 @@ func (n *node) startAPI(ctx context.Context, stream *eventstore.Stream, pool *pg
 		return err
 	}
 	reader := projections.NewReader(pool)
+	reader.OnWait(n.called)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	n.health.add("read models", false, n.modelsFresh(reader))
 	if !n.has(roleProjector) {

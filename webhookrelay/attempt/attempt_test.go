@@ -263,3 +263,27 @@ func TestWhatCannotBeSent(t *testing.T) {
 		}
 	}
 }
+
+// Own secrets may hold any byte: two lists of them that look alike one after another are
+// not the same.
+func TestSecretsThatLookAlike(t *testing.T) {
+	const one, other = "0123456789abcdef", "fedcba9876543210"
+	failed := make(chan error, 1)
+	var secret string
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		failed <- signature.VerifyBody(r.Header, body, []string{secret})
+	}))
+	defer server.Close()
+	s := sender(nil)
+	for _, secrets := range [][]string{{one, other}, {one + "\x00" + other}, {one, other + "\x00" + one}, {one + "\x00" + other, one}} {
+		request := delivery(server.URL)
+		request.Secrets, secret = secrets, secrets[0]
+		if o := s.Send(t.Context(), request); !o.OK() {
+			t.Fatalf("got %+v", o)
+		}
+		if err := <-failed; err != nil {
+			t.Errorf("%q: %v", secrets, err)
+		}
+	}
+}

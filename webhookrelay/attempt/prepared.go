@@ -1,9 +1,9 @@
 package attempt
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/url"
-	"strings"
 	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -33,7 +33,7 @@ func (p *prepared) target(r Request) (t target, err error) {
 	if err != nil {
 		return t, err
 	}
-	key := targetKey{r.URL, strings.Join(r.Secrets, "\x00")}
+	key := targetKey{r.URL, inOne(r.Secrets)}
 	if t, ok := p.targets.Get(key); ok {
 		return t, nil
 	}
@@ -48,4 +48,13 @@ func (p *prepared) target(r Request) (t target, err error) {
 	}
 	p.targets.Add(key, t)
 	return t, nil
+}
+
+// inOne is texts of any bytes as one that no others make: each behind its length.
+func inOne(texts []string) string {
+	var b []byte
+	for _, text := range texts {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	return string(b)
 }
