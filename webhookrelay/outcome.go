@@ -40,7 +40,7 @@ func (x *exchange) write(ctx context.Context) error {
 	w := newWriting(len(x.done))
 	for _, r := range x.done {
 		if h := mine[r.hook]; r.says() && (h != nil || r.hook.deleted) {
-			w.add(r, h, x.schedule)
+			w.add(r, h, x.schedule, x.now)
 			x.results = append(x.results, r)
 		}
 	}
@@ -184,8 +184,9 @@ func (p *parking) queue(b *pgx.Batch) {
 	}
 }
 
-// add takes in a result; h is nil where the webhook is deleted.
-func (w *writing) add(r result, h *held, s schedule) {
+// add takes in a result; h is nil where the webhook is deleted. A retry is not due yet: what
+// the exchange reads is what comes after it, and not itself, which is in memory still.
+func (w *writing) add(r result, h *held, s schedule, now time.Time) {
 	l, id := r.delivery, r.hook.webhookID
 	state, failures, due := StateDelivered, l.failures, r.ended
 	if !r.outcome.OK() {
@@ -194,6 +195,9 @@ func (w *writing) add(r result, h *held, s schedule) {
 		// A ping is a question about now, and has one answer.
 		if due, again = s.next(failures, r.outcome, r.ended); again && l.kind != pingEvent {
 			state = StatePending
+			if least := now.Add(time.Millisecond); due.Before(least) {
+				due = least
+			}
 		} else {
 			state, due = StateDead, r.ended
 		}

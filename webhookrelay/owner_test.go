@@ -186,6 +186,55 @@ func TestNothingFreshIsLeft(t *testing.T) {
 	w.checkLanes()
 }
 
+// TestRetriesThatAreDueAtOnce: however late a failure is written, what comes after it waits for
+// the retry.
+func TestRetriesThatAreDueAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.webhook("hook", "svc", "http://127.0.0.1:1")
+	first := w.submit("claim_1", "svc")
+	release := make(chan struct{})
+	var mu sync.Mutex
+	var got []string
+	w.start(w.relay(func(c *webhookrelay.Config) {
+		c.Retries = []time.Duration{0, 0, 0}
+		c.Sender = senderFunc(func(_ context.Context, r attempt.Request) attempt.Outcome {
+			mu.Lock()
+			got = append(got, r.EventID)
+			n := len(got)
+			mu.Unlock()
+			switch n {
+			case 2:
+				<-release
+				fallthrough
+			case 1:
+				return attempt.Outcome{Status: 500, Error: "status 500"}
+			}
+			return attempt.Outcome{Status: 200}
+		})
+	}).Unpolled())
+	attempted := func(n int) {
+		t.Helper()
+		eventually(t, fmt.Sprint(n, " attempts"), func() bool {
+			mu.Lock()
+			have := len(got)
+			mu.Unlock()
+			if have < n {
+				w.clock.advance(time.Millisecond)
+				w.told()
+			}
+			return have >= n
+		})
+	}
+	attempted(2)
+	second := w.approve("claim_1")
+	w.is(2, "queue")
+	close(release)
+	attempted(4)
+	if want := []string{first, first, first, second}; !slices.Equal(got, want) {
+		t.Errorf("attempted were %v, want %v", got, want)
+	}
+}
+
 // TestStoppedUnseen: what waits for an earlier event of its claim does so also where the
 // webhook was stopped, and its relay was not told.
 func TestStoppedUnseen(t *testing.T) {
