@@ -150,8 +150,14 @@ func (s *Server) Run(ctx context.Context) {
 // begin: the process is to stop, and they would never finish by themselves.
 func (s *Server) EndStreams() { s.followers.stop() }
 
-// Followed tells whether somebody streams changes from this node or waits for some.
-func (s *Server) Followed() bool { return s.followers.following() > 0 }
+// Waits tells whether somebody waits at this node for a read model to move: to read what
+// was just written, or for changes.
+func (s *Server) Waits(model string) bool {
+	return s.config.Reads.Waited(model) || model == projections.FeedModel && s.followers.following() > 0
+}
+
+// Heard tells them that it has reached a position.
+func (s *Server) Heard(model string, position uint64) { s.config.Reads.Heard(model, position) }
 
 // loginPath is where a login link leads, and where its token is traded for a session.
 const loginPath = "/v1/auth/login"

@@ -132,6 +132,9 @@ func (p *Projector) transact(ctx context.Context, records []eventstore.Record, f
 		return err
 	}
 	t.position, t.hash = last.Position, last.Hash
+	if p.audience != nil {
+		p.audience.Heard(p.model.Name, last.Position)
+	}
 	if !fresh.IsZero() {
 		t.freshened = time.Now()
 	}

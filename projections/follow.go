@@ -12,19 +12,40 @@ import (
 // A commit that comes after a pause is applied at once; those that come in quick succession
 // share what a transaction costs, which is more than applying a dozen of them. A reader who
 // wants to see his own write waits gatherMost longer at most, which takes 1,000 commits a
-// second. Where somebody waits for each move of the model, gatherLeast is not waited for.
+// second. A few commits are gathered for gatherLeast; where it is known who waits, for
+// gatherAlone while nobody does, and not at all while somebody does.
 const (
 	gatherEach  = time.Millisecond
 	gatherLeast = 10 * time.Millisecond
+	gatherAlone = 25 * time.Millisecond
 	gatherMost  = 50 * time.Millisecond
 )
 
 func (p *Projector) gather(commits int) time.Duration {
 	least := gatherLeast
-	if p.hurry != nil && p.hurry() {
-		least = gatherEach
+	if p.audience != nil {
+		least = gatherAlone
+		if p.audience.Waits(p.model.Name) {
+			least = gatherEach
+		}
 	}
 	return min(max(time.Duration(commits)*gatherEach, least), gatherMost)
+}
+
+// rest waits until the next transaction may begin.
+func (p *Projector) rest(ctx context.Context, began time.Time, commits int) error {
+	for {
+		timer := time.NewTimer(time.Until(began.Add(p.gather(commits))))
+		select {
+		case <-timer.C:
+			return nil
+		case <-p.called:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // item is what the log says: a commit, or that there is nothing more at a time.
@@ -74,10 +95,8 @@ func (p *Projector) follow(ctx context.Context) error {
 		if !open {
 			return p.unreadable(readErr)
 		}
-		select {
-		case <-time.After(time.Until(began.Add(p.gather(len(b.records))))):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := p.rest(ctx, began, len(b.records)); err != nil {
+			return err
 		}
 	}
 }

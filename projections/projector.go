@@ -50,7 +50,8 @@ type Projector struct {
 	logger *slog.Logger
 	status board
 
-	hurry func() bool // whether somebody waits for the model to move; nil: nobody does
+	audience Audience      // in this process; nil: it is not known
+	called   chan struct{} // somebody in it began to wait
 
 	tenure   *tenure    // nil: not active
 	found    generation // what served when it was last tried, or as this projector left it
@@ -62,7 +63,7 @@ func NewProjector(log eventstore.Log, pool *pgxpool.Pool, model Model, logger *s
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	p := &Projector{log: log, pool: pool, model: model, logger: logger.With("model", model.Name), patience: logPatience}
+	p := &Projector{log: log, pool: pool, model: model, logger: logger.With("model", model.Name), patience: logPatience, called: make(chan struct{}, 1)}
 	p.status.init(model)
 	return p
 }

@@ -25,12 +25,30 @@ func NewProjectors(log eventstore.Log, pool *pgxpool.Pool, logger *slog.Logger) 
 	return ps
 }
 
-// Hurry has the projector of a model gather less while somebody waits for each move of it.
-// It comes before Run.
-func (ps *Projectors) Hurry(model string, waited func() bool) {
+// Audience is who, in this process, waits for models to move.
+type Audience interface {
+	// Waits tells whether somebody waits for a model.
+	Waits(model string) bool
+	// Heard tells them that it has reached a position.
+	Heard(model string, position uint64)
+}
+
+// Attend has the projectors know of an audience: one that is waited for gathers less, one
+// that is not gathers more, and who waits is told at once. It comes before Run.
+func (ps *Projectors) Attend(a Audience) {
+	for _, p := range ps.all {
+		p.audience = a
+	}
+}
+
+// Called tells that somebody began to wait for a model.
+func (ps *Projectors) Called(model string) {
 	for _, p := range ps.all {
 		if p.model.Name == model {
-			p.hurry = waited
+			select {
+			case p.called <- struct{}{}:
+			default:
+			}
 		}
 	}
 }

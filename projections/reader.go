@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,6 +24,7 @@ import (
 type Reader struct {
 	pool    *pgxpool.Pool
 	waiters *waiters
+	called  atomic.Pointer[func(model string)]
 }
 
 // NewReader makes a Reader. Close it before the pool.

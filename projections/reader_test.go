@@ -321,20 +321,58 @@ func TestMoves(t *testing.T) {
 	}
 }
 
+// Who begins to wait says so within the process, and is told there.
+func TestWaitWithinTheProcess(t *testing.T) {
+	t.Parallel()
+	w, _, _ := crowd(t, 1)
+	pool := newPool(t)
+	p := newProjector(t, w.log, pool, FeedModel)
+	if _, err := p.Step(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := newReader(t, pool)
+	ahead := w.last() + 1 // which is never applied, so that nothing else tells of it
+	r.OnWait(func(model string) {
+		if !r.Waited(model) || r.Waited(ClaimsModel) || model != FeedModel {
+			t.Errorf("who waits for %s is not known", model)
+		}
+		r.Heard(ClaimsModel, ahead)
+		r.Heard(model, ahead)
+	})
+	if err := r.Wait(t.Context(), FeedModel, ahead); err != nil {
+		t.Error(err)
+	}
+	if r.Waited(FeedModel) {
+		t.Error("somebody waits still")
+	}
+}
+
 // While somebody waits for a model, its projector does not gather what comes.
 func TestHurry(t *testing.T) {
-	var waited bool
 	ps := NewProjectors(nil, nil, nil)
-	ps.Hurry(FeedModel, func() bool { return waited })
-	for _, waited = range []bool{false, true} {
-		for _, p := range ps.all {
-			hurried := waited && p.model.Name == FeedModel
-			if once := p.gather(1); (once < gatherLeast) != hurried || p.gather(1000) != gatherMost {
-				t.Errorf("%s gathers for %v (%t)", p.model.Name, once, waited)
-			}
+	for _, p := range ps.all {
+		if once := p.gather(1); once != gatherLeast {
+			t.Errorf("%s gathers for %v where it is not known who waits", p.model.Name, once)
+		}
+	}
+	ps.Attend(waitsFor(FeedModel))
+	for _, p := range ps.all {
+		want := gatherAlone
+		if p.model.Name == FeedModel {
+			want = gatherEach
+		}
+		if once := p.gather(1); once != want || p.gather(1000) != gatherMost {
+			t.Errorf("%s gathers for %v, want %v", p.model.Name, once, want)
 		}
 	}
 }
+
+// waitsFor is an audience for one model.
+type waitsFor string
+
+func (w waitsFor) Waits(model string) bool { return model == string(w) }
+
+func (w waitsFor) Heard(string, uint64) {}
 
 // TestReadsWithoutModels: each way in which read models can be missing is 503 with a
 // reason that a person understands, and nothing of the database's.

@@ -44,6 +44,9 @@ func (r *Reader) Wait(ctx context.Context, model string, position uint64) error 
 		if w == nil {
 			w = r.waiters.add(model, position)
 			defer r.waiters.remove(w)
+			if called := r.called.Load(); called != nil {
+				(*called)(model)
+			}
 			continue // what was applied before the waiter was added woke nobody
 		}
 		poll := time.NewTimer(waitPoll)
@@ -69,7 +72,7 @@ type Moves struct {
 
 // Moves makes them. They end with the Reader.
 func (r *Reader) Moves(model string) *Moves {
-	m := &Moves{r.waiters, r.waiters.add(model, 0)}
+	m := &Moves{r.waiters, r.waiters.addLasting(model)}
 	m.w.wake() // of what was before, nothing was heard
 	return m
 }
@@ -88,6 +91,20 @@ func (m *Moves) Wait(ctx context.Context, position uint64) error {
 		return ctx.Err()
 	}
 }
+
+// Waited tells whether some call of Wait waits for a model.
+func (r *Reader) Waited(model string) bool {
+	r.waiters.mu.Lock()
+	defer r.waiters.mu.Unlock()
+	return r.waiters.calls[model] > 0
+}
+
+// OnWait has a function called whenever a call of Wait begins to wait.
+func (r *Reader) OnWait(called func(model string)) { r.called.Store(&called) }
+
+// Heard tells those who wait that a model has reached a position, sooner than they hear it
+// from the database.
+func (r *Reader) Heard(model string, position uint64) { r.waiters.wake(model, position) }
 
 func stale(model string, at, position uint64) error {
 	return domain.Errorf(domain.CodeStaleRead, "The read model %s is at position %d, %d commits behind position %d.",
@@ -118,13 +135,14 @@ type waiters struct {
 	start  sync.Once
 	done   sync.WaitGroup
 
-	mu  sync.Mutex
-	all map[*waiter]struct{}
+	mu    sync.Mutex
+	all   map[*waiter]struct{}
+	calls map[string]int // those of Wait, of each model
 }
 
 func newWaiters(pool *pgxpool.Pool) *waiters {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &waiters{pool: pool, ctx: ctx, cancel: cancel, all: map[*waiter]struct{}{}}
+	return &waiters{pool: pool, ctx: ctx, cancel: cancel, all: map[*waiter]struct{}{}, calls: map[string]int{}}
 }
 
 func (ws *waiters) close() {
@@ -133,9 +151,20 @@ func (ws *waiters) close() {
 	ws.done.Wait()
 }
 
+// add adds a call of Wait.
 func (ws *waiters) add(model string, position uint64) *waiter {
+	w := ws.addLasting(model)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w.position = position
+	ws.calls[model]++
+	return w
+}
+
+// addLasting adds a waiter that is not removed.
+func (ws *waiters) addLasting(model string) *waiter {
 	ws.start.Do(func() { ws.done.Go(ws.run) })
-	w := &waiter{model: model, position: position, woken: make(chan struct{}, 1)}
+	w := &waiter{model: model, woken: make(chan struct{}, 1)}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.all[w] = struct{}{}
@@ -146,6 +175,9 @@ func (ws *waiters) remove(w *waiter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	delete(ws.all, w)
+	if ws.calls[w.model]--; ws.calls[w.model] == 0 {
+		delete(ws.calls, w.model)
+	}
 }
 
 // take gives what a waiter has heard, once. Then it waits for a position.

@@ -21,16 +21,16 @@ const (
 	returnMost = time.Second
 )
 
-// presentMark begins the token of a lease that a relay took while the others saw it.
-// The leases without it end in time alone.
+// presentMark begins the token of a lease on a webhook that a relay took while the others
+// saw it. The leases without it end in time alone.
 const presentMark = "@"
 
 // presenceClass is of the advisory locks by which relays are counted.
 const presenceClass int32 = 1668050540
 
 // presence tells the relays of one another, by an advisory lock that each holds for as long
-// as it is connected. A process that is killed gives its own up by that, and what it had in
-// flight need not wait until the leases run out. A relay that is alive all the same, and
+// as it is connected. A process that is killed gives its own up by that, and the
+// webhooks that it had need not wait until the leases run out. A relay that is alive all the same, and
 // cut off from the database, may then send something that another one sends too. Nobody
 // misses anything by that. Only where what is sent twice was the last retry, and the other
 // one's fails, may the next of its claim come before the first one's succeeds.

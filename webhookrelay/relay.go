@@ -42,8 +42,8 @@ type Config struct {
 	// Secrets opens the webhooks' secrets.
 	Secrets  Opener
 	Disabler Disabler
-	// Alone says that no other relay uses the database: then what is leased when this
-	// one starts was leased by a process that is gone.
+	// Alone says that no other relay uses the database: then what webhooks are leased
+	// when this one starts were leased by a process that is gone.
 	Alone bool
 
 	// Retries are the waits after each failed attempt; nil means DefaultRetries. A

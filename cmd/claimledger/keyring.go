@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/claimledger/claimledger/domain"
 )
@@ -23,10 +24,11 @@ const maxSecretKeys = 16
 // keyRing is what a secret key file holds: a line of hex digits for each key, of which the
 // first one seals and all of them open. A file with one key is how every ledger begins.
 type keyRing struct {
-	path string
-	info fs.FileInfo
-	raw  [][]byte // in the order of the file
-	keys []*domain.SealKey
+	path  string
+	info  fs.FileInfo
+	seals string   // the key that did when the file was read
+	raw   [][]byte // in the order of the file
+	keys  []*domain.SealKey
 }
 
 // readRing reads a secret key file. The error says nothing of what is in it.
@@ -51,6 +53,7 @@ func readRing(path string) (*keyRing, error) {
 	if len(r.keys) == 0 {
 		return nil, fmt.Errorf("%s: %s is empty, and must hold %d hex digits for each key", secretKeyFlag, path, 2*domain.SealKeySize)
 	}
+	r.seals = r.keys[0].ID()
 	return r, nil
 }
 
@@ -107,7 +110,8 @@ func (r *keyRing) ids() []string {
 func (r *keyRing) ring() (*domain.SealRing, error) { return domain.NewSealRing(r.keys...) }
 
 // write puts the ring in the place of the file, whole or not at all, for the same owner's
-// eyes alone: a ledger that runs may look at any moment.
+// eyes alone: a ledger that runs may look at any moment. The file's time is when the key was
+// made the one that seals.
 func (r *keyRing) write() error {
 	temp, err := os.CreateTemp(filepath.Dir(r.path), ".key-*") // mode 0600
 	if err != nil {
@@ -121,6 +125,9 @@ func (r *keyRing) write() error {
 	_, err = temp.Write(text.Bytes())
 	if owner, ok := r.info.Sys().(*syscall.Stat_t); ok && err == nil {
 		err = temp.Chown(int(owner.Uid), int(owner.Gid)) // root may be the one who changes it
+	}
+	if err == nil && r.keys[0].ID() == r.seals {
+		err = os.Chtimes(temp.Name(), time.Time{}, r.info.ModTime())
 	}
 	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
 		return err

@@ -203,7 +203,10 @@ func (n *node) startExecutor(ctx context.Context, stream *eventstore.Stream) (*c
 // startProjectors keeps the read models up to date, and signs what the log is.
 func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, pool *pgxpool.Pool) error {
 	projectors := projections.NewProjectors(stream, pool, n.log)
-	projectors.Hurry(projections.FeedModel, n.followed)
+	if n.has(roleAPI) {
+		projectors.Attend(audience{n})
+		n.projectors.Store(projectors)
+	}
 	signer, err := n.newSigner(stream, pool, projectors)
 	if err != nil {
 		return err
@@ -223,11 +226,26 @@ func (n *node) startProjectors(ctx context.Context, stream *eventstore.Stream, p
 	return nil
 }
 
-// followed tells whether gateways are to be told what the feed's projector does. Those of
-// another process count for nothing here, and are told a few milliseconds later.
-func (n *node) followed() bool {
-	server := n.server.Load()
-	return server != nil && server.Followed()
+// audience is who waits in this process for read models to move. Who waits in another one
+// is told a few milliseconds later.
+type audience struct{ *node }
+
+func (a audience) Waits(model string) bool {
+	server := a.server.Load()
+	return server != nil && server.Waits(model)
+}
+
+func (a audience) Heard(model string, position uint64) {
+	if server := a.server.Load(); server != nil {
+		server.Heard(model, position)
+	}
+}
+
+// called tells the projectors of this process that somebody in it waits for a model.
+func (n *node) called(model string) {
+	if projectors := n.projectors.Load(); projectors != nil {
+		projectors.Called(model)
+	}
 }
 
 // newSigner makes what signs the log's heads, where this process's projector of the
@@ -238,6 +256,7 @@ func (n *node) newSigner(stream *eventstore.Stream, pool *pgxpool.Pool, projecto
 		return nil, err
 	}
 	reader := projections.NewReader(pool)
+	reader.OnWait(n.called)
 	n.onStop(func(context.Context) error { reader.Close(); return nil })
 	signer := projections.NewSigner(projections.SignerConfig{
 		Log: stream, Heads: stream.Heads(), Reads: reader, Key: key, Interval: n.HeadInterval,

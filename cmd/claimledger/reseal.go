@@ -191,7 +191,7 @@ func (c *secretKeyRotateCommand) Run(w *world) error {
 				return fmt.Errorf("secrets are encrypted with the new key %s from now on, but not all from before are; run claimledger secret-key reseal: %w", id, err)
 			}
 			return c.print(w, map[string]any{"key_id": id, "key_before": before, "webhooks": n},
-				"Secrets are encrypted with the new key %s; those of %d webhooks were encrypted again. The key before can go: claimledger secret-key retire %s", id, n, before)
+				"Secrets are encrypted with the new key %s; those of %d webhooks were encrypted again. In 20 s the key before can go: claimledger secret-key retire %s", id, n, before)
 		})
 	})
 }

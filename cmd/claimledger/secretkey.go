@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 type secretKeyCommands struct {
@@ -126,6 +127,11 @@ func (c *secretKeyActivateCommand) Run(w *world) error {
 	})
 }
 
+// sealedWithin is for how long after another key began to seal something may still come
+// into the log that the one before has sealed: until all processes have read the file, and
+// the requests that began before have ended, which have ten seconds.
+const sealedWithin = secretKeysInterval + 15*time.Second
+
 type secretKeyRetireCommand struct {
 	KeyID string `arg:"" name:"key-id" help:"The key's id; secret-key list shows it."`
 	secretKeySettings
@@ -133,7 +139,9 @@ type secretKeyRetireCommand struct {
 
 // Help is shown below the flags.
 func (secretKeyRetireCommand) Help() string {
-	return `What the log has from before that was encrypted with the key cannot be read by anybody any more once no copy of the key is left, and
+	return `Refused within 20 s after another key began to encrypt: requests that began before may still use the one before.
+
+What the log has from before that was encrypted with the key cannot be read by anybody any more once no copy of the key is left, and
 neither can a backup from before its secrets were encrypted again: keep a copy with such a backup for as long as you may need it.`
 }
 
@@ -146,6 +154,9 @@ func (c *secretKeyRetireCommand) Run(w *world) error {
 			return err
 		case i == 0:
 			return fmt.Errorf("secrets are encrypted with the key %s now: it cannot be retired before another is activated", c.KeyID)
+		}
+		if wait := time.Until(r.info.ModTime().Add(sealedWithin)).Round(time.Second); wait > 0 {
+			return fmt.Errorf("requests that began before the key %s was replaced may still use it: try again in %s", c.KeyID, wait)
 		}
 		return c.ledger(w, func(l *sealedLedger) error {
 			if n := l.inForce()[c.KeyID]; n > 0 {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claimledger/claimledger/projections/pgserver/pgtest"
 )
@@ -51,6 +52,15 @@ func (s *secretKeyTest) run(code int, args ...string) result {
 	}
 	s.hides(r.out + r.err)
 	return r
+}
+
+// aged has a key file be one whose first key has sealed for a while.
+func aged(t *testing.T, path string) {
+	t.Helper()
+	before := time.Now().Add(-2 * sealedWithin)
+	if err := os.Chtimes(path, time.Time{}, before); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // hides looks for keys in what anybody may read.
@@ -143,6 +153,11 @@ func TestRotateSecretKey(t *testing.T) {
 	s.run(exitFailure, "retire", "0123456789abcdef")
 	s.run(exitFailure, "activate", "0123456789abcdef")
 	s.run(exitUsage, "retire")
+	if r := s.run(exitFailure, "retire", first.KeyBefore); !strings.Contains(r.err, "try again in") {
+		t.Errorf("what may still be encrypted with it is not waited for: %s", r.err)
+	}
+	s.file(path)
+	aged(t, path)
 	s.json("retire", first.KeyBefore)
 	s.holds(map[string]int{first.KeyID: 3}, first.KeyID)
 	delivered(before, other)

@@ -162,7 +162,8 @@ func TestSecretKeysOnMachines(t *testing.T) {
 		}
 	}
 	k.delivered()
-	k.keys.run(exitFailure, "retire", old)
+	aged(t, k.path)
+	k.keys.run(exitFailure, "retire", old) // it is in force
 	k.keys.json("reseal")
 	k.delivered() // by the one relay that has the key
 	// The api's file is behind: it does not seal any more with what may be retired.
@@ -180,6 +181,7 @@ func TestSecretKeysOnMachines(t *testing.T) {
 	k.keys.json("reseal") // what the api sealed before it knew
 	k.delivered()
 	inForce, _ := k.keys.list()
+	aged(t, k.path)
 	for id := range inForce {
 		if id != key {
 			k.keys.json("retire", id)

@@ -24,6 +24,7 @@ import (
 	"github.com/claimledger/claimledger/api/httpsig"
 	"github.com/claimledger/claimledger/domain"
 	"github.com/claimledger/claimledger/eventstore"
+	"github.com/claimledger/claimledger/projections"
 )
 
 // The roles of a process.
@@ -236,14 +237,15 @@ func (n *node) tellURL() {
 // node is a running process: what was started, to be stopped in the reverse order.
 type node struct {
 	*serveCommand
-	log     *slog.Logger
-	metrics *prometheus.Registry
-	router  *api.Router
-	health  *health
-	fence   *eventstore.Fence
-	watcher *eventstore.Watch
-	server  atomic.Pointer[api.Server] // nil while there is none, or where another process has it
-	quit    context.Context            // ends when the process is to stop: nothing new is begun then
+	log        *slog.Logger
+	metrics    *prometheus.Registry
+	router     *api.Router
+	health     *health
+	fence      *eventstore.Fence
+	watcher    *eventstore.Watch
+	server     atomic.Pointer[api.Server]             // nil while there is none, or where another process has it
+	projectors atomic.Pointer[projections.Projectors] // where there is an API as well
+	quit       context.Context                        // ends when the process is to stop: nothing new is begun then
 
 	workers sync.WaitGroup
 	closers []func(context.Context) error
