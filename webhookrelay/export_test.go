@@ -21,3 +21,6 @@ func (r *Relay) InMemory() (n int) {
 	}
 	return n
 }
+
+// Owner is what the relay's tokens have in them.
+func (r *Relay) Owner() string { return r.deliverer.presence.owner }
