@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
-	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -141,9 +140,9 @@ func (d *derived) begin(i int) {
 	}
 	relay, err := webhookrelay.New(webhookrelay.Config{
 		Log: p.log, Pool: p.pool, Secrets: d.seal, Disabler: d, AllowPrivate: true, Version: "sim", Logger: discard,
-		Retries: []time.Duration{time.Minute, time.Hour},
-		Client:  &http.Client{Transport: &carrier{d, p}},
-		Clock:   func() time.Time { return d.now }, Rand: func() float64 { return 0.5 },
+		Retries:   []time.Duration{time.Minute, time.Hour},
+		Transport: &carrier{d, p},
+		Clock:     func() time.Time { return d.now }, Rand: func() float64 { return 0.5 },
 	})
 	if err != nil {
 		d.t.Fatal(err)
