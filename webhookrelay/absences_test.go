@@ -71,19 +71,19 @@ func TestUnseenByTheOthers(t *testing.T) {
 		if err := u.freeAbsent(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := u.presence.holder(); got != want {
-			t.Errorf("the holder is %q, want %q", got, want)
+		if got := u.presence.mark(); got != want {
+			t.Errorf("the mark is %q, want %q", got, want)
 		}
 	}
-	look("me")
+	look("")
 	if err := u.presence.arrive(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
-	look("@me")
+	look("@")
 	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_unlock_all()`); err != nil { // as a session that is gone
 		t.Fatal(err)
 	}
-	look("me")
+	look("")
 }
 
 // A relay that is back before its webhooks were freed keeps them, however long the other one

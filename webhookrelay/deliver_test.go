@@ -412,9 +412,9 @@ func (w *world) pagesToFindWork() (pages int) {
 		file string
 		args []any
 	}{
-		{"candidates.sql", []any{now}},
-		{"take.sql", []any{[]string{"hook"}, now, "token", now}},
-		{"read_due.sql", []any{[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, []bool{true}, now}},
+		{"candidates.sql", []any{now, "mine"}},
+		{"take.sql", []any{[]string{"hook"}, now, "token", now, "mine"}},
+		{"read_due.sql", []any{[]string{"hook"}, []string{"token"}, []int64{999_999}, []int{4}, []int{4}, []bool{false}, now}},
 	} {
 		statement, err := os.ReadFile("queries/" + work.file)
 		if err != nil {

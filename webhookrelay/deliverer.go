@@ -78,9 +78,10 @@ type deliverer struct {
 
 	mu       sync.Mutex
 	hooks    map[string]*hook
-	ready    []*hook // that may have something to begin, by turns
-	suspects []*hook // the same, of suspect endpoints
-	once     bool    // nothing begins because something else ended
+	former   map[string]*hook // that it lost, for as long as attempts of theirs are under way
+	ready    []*hook          // that may have something to begin, by turns
+	suspects []*hook          // the same, of suspect endpoints
+	once     bool             // nothing begins because something else ended
 	unopened map[string]bool
 	flying   int // attempts
 	doubtful int // of them, at suspect endpoints
@@ -92,7 +93,7 @@ func newDeliverer(c Config, p *presence, events eventCache, m *Metrics) *deliver
 		pool: c.Pool, sender: c.Sender, seal: c.Secrets, schedule: schedule{c.Retries, c.Rand},
 		clock: c.Clock, logger: c.Logger, metrics: m, events: events,
 		idle: pollInterval, busy: busyInterval, presence: p,
-		unopened: map[string]bool{}, hooks: map[string]*hook{},
+		unopened: map[string]bool{}, hooks: map[string]*hook{}, former: map[string]*hook{},
 		upkeep: func() {},
 	}
 	for i := range shards {

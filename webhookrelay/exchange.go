@@ -18,8 +18,12 @@ var begin = pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL enable_seqscan = off; SE
 
 // beginLightly is for what need not be on the disk when the transaction ends. A server that
 // fails within the half second until then forgets which deliveries arrived and which
-// webhooks were taken last: they are attempted once more, in their order.
+// webhooks were taken last: they are attempted once more, in their order, because the relay
+// that had them sees that they were forgotten, see distrust. What the row of the endpoint does
+// not tell of is on the disk, see durablySQL.
 var beginLightly = pgx.TxOptions{BeginQuery: begin.BeginQuery + "; SET LOCAL synchronous_commit = off"}
+
+const durablySQL = "SET LOCAL synchronous_commit = on"
 
 // exchange is one conversation with the database.
 type exchange struct {
@@ -39,7 +43,7 @@ type exchange struct {
 	taken   map[string]*hook      // new ones
 	crowded bool                  // there is no place for more of them
 	read    map[*hook][]*delivery // what was read for each, in order
-	reached map[*hook]int64       // the last fresh sequence among them, or among what was parked
+	reached map[*hook]int64       // up to where all that is fresh is among them, or was parked
 	// gone are webhooks that are another's by now, or deleted.
 	gone []*hook
 }
@@ -143,6 +147,9 @@ func (x *exchange) apply() {
 	for _, r := range x.done {
 		d.underway--
 		r.hook.written(r.delivery)
+		if h := r.hook; d.former[h.webhookID] == h && len(h.underway) == 0 {
+			delete(d.former, h.webhookID)
+		}
 	}
 	freed := false
 	for _, h := range x.held {
@@ -195,5 +202,8 @@ func (x *exchange) drop(h *hook) {
 	h.closing, h.rows = true, nil
 	if x.hooks[h.webhookID] == h {
 		delete(x.hooks, h.webhookID)
+	}
+	if len(h.underway) > 0 {
+		x.former[h.webhookID] = h
 	}
 }

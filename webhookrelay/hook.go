@@ -73,7 +73,6 @@ type hook struct {
 	last    int64 // and the last that there is, as far as is known
 	lost    int64 // the first that was read and is no more in memory; 0: none
 	due     bool  // the queue has something due
-	queued  bool  // it has something
 }
 
 func newHook(l *shard, e endpoint, through int64) *hook {
@@ -226,18 +225,23 @@ func (h *hook) wants(now time.Time) (fresh, queue int) {
 	if n := readAhead - len(h.rows); n >= readAhead/2 && h.last > h.read && !retriesOnly {
 		fresh = n
 	}
-	if h.due {
-		// Those that are in memory come once more, and are passed over.
-		queue = readAhead
-		for _, l := range h.rows {
-			if l.queued {
-				queue++
-			}
+	if !h.due {
+		return fresh, 0
+	}
+	waiting := 0
+	for _, l := range h.rows {
+		if l.queued && (!retriesOnly || l.failures > 0) {
+			waiting++
 		}
-		for _, l := range h.underway {
-			if l.queued {
-				queue++
-			}
+	}
+	if waiting > readAhead/2 {
+		return fresh, 0
+	}
+	// Those that are in memory come once more, and are passed over.
+	queue = readAhead
+	for _, l := range h.underway {
+		if l.queued {
+			queue++
 		}
 	}
 	return fresh, queue

@@ -40,7 +40,7 @@ func (x *exchange) write(ctx context.Context) error {
 	w := newWriting(len(x.done))
 	for _, r := range x.done {
 		if h := mine[r.hook]; r.says() && (h != nil || r.hook.deleted) {
-			w.add(r, h, x.schedule)
+			w.add(r, h, x.schedule, x.now)
 			x.results = append(x.results, r)
 		}
 	}
@@ -66,18 +66,27 @@ func (x *exchange) lock(ctx context.Context) (mine map[*hook]*held, err error) {
 	if err != nil {
 		return nil, err
 	}
-	owners := map[string]string{}
-	var id, owner string
-	if _, err := pgx.ForEachRow(rows, []any{&id, &owner}, func() error {
-		owners[id] = owner
+	type ownership struct {
+		owner   string
+		until   *time.Time
+		through int64
+	}
+	owners := map[string]ownership{}
+	var id string
+	var o ownership
+	if _, err := pgx.ForEachRow(rows, []any{&id, &o.owner, &o.until, &o.through}, func() error {
+		owners[id] = o
 		return nil
 	}); err != nil {
 		return nil, err
 	}
 	for _, h := range x.held {
-		owner, there := owners[h.webhookID]
-		if there && owner == h.token {
+		o, there := owners[h.webhookID]
+		if there && o.owner == h.token {
 			mine[h.hook] = h
+			if o.until.UnixMicro() != h.until.UnixMicro() {
+				x.distrust(h, o.through)
+			}
 			continue
 		}
 		h.deleted = !there
@@ -85,6 +94,15 @@ func (x *exchange) lock(ctx context.Context) (mine map[*hook]*held, err error) {
 	}
 	x.held = slices.DeleteFunc(x.held, func(h *held) bool { return mine[h.hook] == nil })
 	return mine, nil
+}
+
+// distrust has a webhook be given back of which the database does not say what was written
+// last: a server that failed has forgotten it, or it was written and that was not heard. What
+// comes after a sequence there is read anew by whoever takes it.
+func (x *exchange) distrust(h *held, through int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	h.closing, h.hook.through, h.lost, h.reached = true, through, through+1, through
 }
 
 // writing gathers the rows of an exchange's statements, column by column.
@@ -107,7 +125,10 @@ type writing struct {
 		responses                    [][]byte
 		errors                       []string
 	}
-	before  struct{ webhookIDs, eventIDs []string } // that had an attempt before
+	before struct { // that had attempts before
+		webhookIDs, eventIDs []string
+		attempts             []int
+	}
 	leaving struct {
 		webhookIDs []string
 		sequences  []int64
@@ -163,8 +184,9 @@ func (p *parking) queue(b *pgx.Batch) {
 	}
 }
 
-// add takes in a result; h is nil where the webhook is deleted.
-func (w *writing) add(r result, h *held, s schedule) {
+// add takes in a result; h is nil where the webhook is deleted. A retry is not due yet: what
+// the exchange reads is what comes after it, and not itself, which is in memory still.
+func (w *writing) add(r result, h *held, s schedule, now time.Time) {
 	l, id := r.delivery, r.hook.webhookID
 	state, failures, due := StateDelivered, l.failures, r.ended
 	if !r.outcome.OK() {
@@ -173,6 +195,9 @@ func (w *writing) add(r result, h *held, s schedule) {
 		// A ping is a question about now, and has one answer.
 		if due, again = s.next(failures, r.outcome, r.ended); again && l.kind != pingEvent {
 			state = StatePending
+			if least := now.Add(time.Millisecond); due.Before(least) {
+				due = least
+			}
 		} else {
 			state, due = StateDead, r.ended
 		}
@@ -180,7 +205,8 @@ func (w *writing) add(r result, h *held, s schedule) {
 	w.states = append(w.states, state)
 	w.finish(r, state)
 	if l.attempts > 0 {
-		w.before.webhookIDs, w.before.eventIDs = append(w.before.webhookIDs, id), append(w.before.eventIDs, l.event.id)
+		c := &w.before
+		c.webhookIDs, c.eventIDs, c.attempts = append(c.webhookIDs, id), append(c.eventIDs, l.event.id), append(c.attempts, l.attempts)
 	}
 	if h == nil {
 		return
@@ -237,7 +263,7 @@ func (w *writing) finish(r result, state State) {
 
 func (w *writing) queue(b *pgx.Batch) {
 	if c := &w.before; len(c.webhookIDs) > 0 {
-		b.Queue(keepAttemptsSQL, c.webhookIDs, c.eventIDs)
+		b.Queue(keepAttemptsSQL, c.webhookIDs, c.eventIDs, c.attempts)
 	}
 	if c := &w.arrived; len(c.webhookIDs) > 0 {
 		b.Queue(deliverSQL, c.webhookIDs, c.eventIDs, c.attempts, c.begunAt, c.took, c.statuses)

@@ -48,12 +48,12 @@ func (p *presence) arrive(ctx context.Context, conn *pgx.Conn) error {
 
 func (p *presence) leave() { p.present.Store(false) }
 
-// holder is how the relay's leases are marked as its own.
-func (p *presence) holder() string {
+// mark is what the token begins with of what the relay takes now.
+func (p *presence) mark() string {
 	if p.present.Load() {
-		return presentMark + p.owner
+		return presentMark
 	}
-	return p.owner
+	return ""
 }
 
 // absences are the relays that hold leases and were not there, each with when that was

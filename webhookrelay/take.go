@@ -13,9 +13,8 @@ import (
 // candidate is a webhook that has something due.
 type candidate struct {
 	endpoint
-	last, through        int64
-	due, queued          bool
-	owned, retriesAreDue bool
+	last, through             int64
+	due, owned, retriesAreDue bool
 }
 
 // take takes webhooks, finds out whether those that this process has are still to be
@@ -42,24 +41,24 @@ func (x *exchange) take(ctx context.Context) error {
 // candidates are the webhooks with something to do, in the order of their ids. Of those
 // that this process has it takes in what there is.
 func (x *exchange) candidates(ctx context.Context) ([]candidate, error) {
-	rows, err := x.tx.Query(ctx, candidatesSQL, x.now)
+	rows, err := x.tx.Query(ctx, candidatesSQL, x.now, x.tokens())
 	if err != nil {
 		return nil, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for h := range x.mine() {
-		h.due, h.queued = false, false
+		h.due = false
 	}
 	var others []candidate
 	var c candidate
-	_, err = pgx.ForEachRow(rows, []any{&c.webhookID, &c.last, &c.due, &c.queued, &c.through, &c.failures, &c.pausedUntil, &c.owned, &c.retriesAreDue}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&c.webhookID, &c.last, &c.due, &c.through, &c.failures, &c.pausedUntil, &c.owned, &c.retriesAreDue}, func() error {
 		if !x.has(c.webhookID) {
 			return nil
 		}
 		if h := x.hooks[c.webhookID]; h != nil {
-			h.last, h.due, h.queued = max(h.last, c.last), c.due, c.queued
-		} else if _, retriesOnly := c.room(x.now); !c.owned && (c.retriesAreDue || !retriesOnly && (c.due || c.last > c.through)) {
+			h.last, h.due = max(h.last, c.last), c.due
+		} else if _, retriesOnly := c.room(x.now); x.former[c.webhookID] == nil && !c.owned && (c.retriesAreDue || !retriesOnly && (c.due || c.last > c.through)) {
 			others = append(others, c)
 		}
 		return nil
@@ -102,6 +101,9 @@ func (x *exchange) choose(candidates []candidate) map[string]candidate {
 	return chosen
 }
 
+// tokens is how those of the shard begin, but for their mark.
+func (l *shard) tokens() string { return fmt.Sprintf("%s/%d.", l.presence.owner, l.n) }
+
 func (x *exchange) takeChosen(ctx context.Context, chosen map[string]candidate) error {
 	if len(chosen) == 0 {
 		return nil
@@ -111,8 +113,8 @@ func (x *exchange) takeChosen(ctx context.Context, chosen map[string]candidate) 
 		ids = append(ids, id)
 	}
 	x.takes++
-	token, until := fmt.Sprintf("%s/%d.%d", x.presence.holder(), x.n, x.takes), x.now.Add(leaseTerm)
-	rows, err := x.tx.Query(ctx, takeSQL, ids, x.now, token, until)
+	token, until := fmt.Sprint(x.presence.mark(), x.tokens(), x.takes), x.now.Add(leaseTerm)
+	rows, err := x.tx.Query(ctx, takeSQL, ids, x.now, token, until, x.tokens())
 	if err != nil {
 		return err
 	}
@@ -122,7 +124,7 @@ func (x *exchange) takeChosen(ctx context.Context, chosen map[string]candidate) 
 		c := chosen[e.webhookID]
 		h := newHook(x.shard, e, through)
 		h.token, h.until, h.taken = token, until, x.now
-		h.last, h.due, h.queued = c.last, c.due, c.queued
+		h.last, h.due = c.last, c.due
 		x.taken[h.webhookID] = h
 		return nil
 	})
@@ -228,7 +230,6 @@ type reading struct {
 	after        []int64
 	fresh, queue []int
 	retriesOnly  []bool
-	queued       []bool
 }
 
 // row is a delivery as it is read.
@@ -250,8 +251,7 @@ func (x *exchange) readDue(ctx context.Context) error {
 		hooks[h.webhookID] = h
 		_, retriesOnly := h.room(x.now)
 		r.ids, r.tokens, r.after = append(r.ids, h.webhookID), append(r.tokens, h.token), append(r.after, h.read)
-		r.fresh, r.queue = append(r.fresh, fresh), append(r.queue, queue)
-		r.retriesOnly, r.queued = append(r.retriesOnly, retriesOnly), append(r.queued, h.queued)
+		r.fresh, r.queue, r.retriesOnly = append(r.fresh, fresh), append(r.queue, queue), append(r.retriesOnly, retriesOnly)
 	}
 	for h := range x.mine() {
 		want(h)
@@ -270,11 +270,11 @@ func (x *exchange) readDue(ctx context.Context) error {
 	if err := x.addEvents(ctx, rows); err != nil {
 		return err
 	}
-	return x.keep(ctx, rows)
+	return x.keep(ctx, rows, r, hooks)
 }
 
 func (x *exchange) readRows(ctx context.Context, r reading, hooks map[string]*hook) ([]row, error) {
-	found, err := x.tx.Query(ctx, readDueSQL, r.ids, r.tokens, r.after, r.fresh, r.queue, r.retriesOnly, r.queued, x.now)
+	found, err := x.tx.Query(ctx, readDueSQL, r.ids, r.tokens, r.after, r.fresh, r.queue, r.retriesOnly, x.now)
 	if err != nil {
 		return nil, err
 	}
@@ -335,14 +335,17 @@ func (x *exchange) addEvents(ctx context.Context, rows []row) error {
 }
 
 // keep takes in what was read that is not in memory. What has to wait for an earlier event
-// of its claim goes into the queue.
-func (x *exchange) keep(ctx context.Context, rows []row) error {
+// of its claim goes into the queue. Where there is less that is fresh than was looked for,
+// there is none up to the last that was known before.
+func (x *exchange) keep(ctx context.Context, rows []row, r reading, hooks map[string]*hook) error {
 	var p parking
 	x.mu.Lock()
+	fresh := map[*hook]int{}
 	for _, l := range rows {
 		h := l.hook
 		if !l.queued {
 			x.reached[h] = l.sequence
+			fresh[h]++
 		}
 		switch {
 		case l.waitsUntil != nil:
@@ -351,11 +354,17 @@ func (x *exchange) keep(ctx context.Context, rows []row) error {
 			x.read[h] = append(x.read[h], l.delivery)
 		}
 	}
+	for i, id := range r.ids {
+		if h := hooks[id]; fresh[h] < r.fresh[i] {
+			x.reached[h] = max(x.reached[h], h.last)
+		}
+	}
 	x.mu.Unlock()
 	b := &pgx.Batch{}
 	p.queue(b)
 	if b.Len() == 0 {
 		return nil
 	}
+	b.Queue(durablySQL)
 	return x.tx.SendBatch(ctx, b).Close()
 }

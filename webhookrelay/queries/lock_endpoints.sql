@@ -1,4 +1,4 @@
-SELECT webhook_id, owner FROM webhookrelay.endpoints
+SELECT webhook_id, owner, owned_until, through FROM webhookrelay.endpoints
 WHERE webhook_id = ANY ($1)
 ORDER BY webhook_id
 FOR UPDATE

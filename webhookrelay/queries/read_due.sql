@@ -4,8 +4,8 @@
 -- is sent once more by request holds nothing back. Where nothing is in the queue, that is not
 -- looked for.
 SELECT mine.webhook_id, d.event_id, d.sequence, d.ping, d.attempts, d.queued, d.failures, d.again, d.waits_until
-FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::int[], $6::boolean[], $7::boolean[])
-    AS mine (webhook_id, owner, after, fresh_rows, queue_rows, retries_only, queued)
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::int[], $6::boolean[])
+    AS mine (webhook_id, owner, after, fresh_rows, queue_rows, retries_only)
 JOIN webhookrelay.endpoints e USING (webhook_id, owner)
 CROSS JOIN LATERAL (
     (
@@ -13,7 +13,7 @@ CROSS JOIN LATERAL (
         FROM webhookrelay.queue q
         JOIN webhookrelay.deliveries p USING (webhook_id, sequence, ping)
         WHERE mine.queue_rows > 0 AND NOT mine.retries_only
-          AND q.webhook_id = mine.webhook_id AND q.state = 'pending' AND q.due_at <= $8
+          AND q.webhook_id = mine.webhook_id AND q.state = 'pending' AND q.due_at <= $7
         ORDER BY q.due_at, q.sequence, q.ping
         LIMIT mine.queue_rows
     )
@@ -23,13 +23,13 @@ CROSS JOIN LATERAL (
         FROM webhookrelay.queue q
         JOIN webhookrelay.deliveries p USING (webhook_id, sequence, ping)
         WHERE mine.queue_rows > 0 AND mine.retries_only
-          AND q.webhook_id = mine.webhook_id AND q.state = 'pending' AND q.failures > 0 AND q.due_at <= $8
+          AND q.webhook_id = mine.webhook_id AND q.state = 'pending' AND q.failures > 0 AND q.due_at <= $7
         ORDER BY q.due_at, q.sequence, q.ping
         LIMIT mine.queue_rows
     )
     UNION ALL
     (
-        SELECT p.event_id, p.sequence, p.ping, p.attempts, false, 0, false, CASE WHEN mine.queued THEN (
+        SELECT p.event_id, p.sequence, p.ping, p.attempts, false, 0, false, CASE WHEN waiting.there THEN (
             SELECT max(earlier.due_at) FROM (
                 SELECT q.due_at FROM webhookrelay.queue q
                 WHERE q.webhook_id = p.webhook_id AND q.state = 'pending' AND NOT q.again AND q.sequence < p.sequence
@@ -37,7 +37,12 @@ CROSS JOIN LATERAL (
                 OFFSET 0
             ) AS earlier
         ) END
-        FROM webhookrelay.deliveries p
+        FROM (
+            SELECT EXISTS (SELECT FROM webhookrelay.queue q WHERE q.webhook_id = mine.webhook_id AND q.state = 'pending') AS there
+            WHERE mine.fresh_rows > 0
+            OFFSET 0
+        ) AS waiting
+        CROSS JOIN webhookrelay.deliveries p
         WHERE mine.fresh_rows > 0
           AND p.webhook_id = mine.webhook_id AND p.sequence > mine.after AND p.state = 'pending' AND NOT p.queued
         ORDER BY p.sequence

@@ -2,8 +2,9 @@
 -- the order of its sequence, with all its retries before it, each due a little after the
 -- one before, so that what comes anew need not wait behind all of it. What came after the
 -- webhook was enabled is due as it was, or with what it waits for, see park.sql,
--- and what of that is fresh stays so. A ping is about now. It says whether this was the last
--- piece.
+-- and what of that is fresh stays so. A ping is about now. Whose lease had run out has the
+-- webhook no more: what he remembers of it is not so any longer. It says whether this was the
+-- last piece.
 --
 -- A piece is so many numbers, however many of them were delivered. OFFSET 0 keeps the
 -- planner from looking for a claim's through all that wait, and the webhook's id in each
@@ -68,9 +69,9 @@ WITH task AS (
     WHERE t.webhook_id = $1
 ), passed AS (
     UPDATE webhookrelay.endpoints e
-    SET through = task.piece
+    SET through = GREATEST(e.through, task.piece), owner = '', owned_until = NULL
     FROM task
-    WHERE e.webhook_id = $1 AND e.through < task.piece
+    WHERE e.webhook_id = $1 AND (e.through < task.piece OR e.owner <> '')
 ), unlisted AS (
     DELETE FROM webhookrelay.fresh f
     USING task
