@@ -64,7 +64,7 @@ func hijacked(t *testing.T, pool *pgxpool.Pool) *pgx.Conn {
 func TestUnseenByTheOthers(t *testing.T) {
 	pool := newPool(t)
 	conn := hijacked(t, pool)
-	u := &upkeep{pool: pool, presence: &presence{owner: "me"}, absent: absences{}, logger: slog.New(slog.DiscardHandler), requeued: func() {}}
+	u := &upkeep{pool: pool, presence: newPresence("me"), absent: absences{}, logger: slog.New(slog.DiscardHandler), requeued: func() {}}
 	look := func(want string) {
 		t.Helper()
 		u.absent["me"] = time.Now().Add(-absentFor)
@@ -98,7 +98,7 @@ func TestBackInTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := &upkeep{
-		pool: pool, presence: &presence{owner: "me"}, logger: slog.New(slog.DiscardHandler), requeued: func() {},
+		pool: pool, presence: newPresence("me"), logger: slog.New(slog.DiscardHandler), requeued: func() {},
 		absent: absences{"other": time.Now().Add(-absentFor)},
 	}
 	blocking, err := pool.Begin(t.Context())
@@ -117,7 +117,7 @@ func TestBackInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := (&presence{owner: "other"}).arrive(t.Context(), hijacked(t, pool)); err != nil {
+	if err := newPresence("other").arrive(t.Context(), hijacked(t, pool)); err != nil {
 		t.Fatal(err)
 	}
 	if err := blocking.Commit(t.Context()); err != nil {

@@ -37,13 +37,31 @@ const presenceClass int32 = 1668050540
 type presence struct {
 	owner   string
 	present atomic.Bool
+	first   signal // it is seen for the first time
 }
+
+func newPresence(owner string) *presence { return &presence{owner: owner, first: newSignal()} }
 
 // arrive makes the relay seen. It is until the connection ends.
 func (p *presence) arrive(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, arriveSQL, p.owner, presenceClass)
 	p.present.Store(err == nil)
+	if err == nil {
+		p.first.raise()
+	}
 	return err
+}
+
+// await waits until the relay is seen, or would have been where the database is there: what
+// it takes before is not marked, and waits long where the process is killed.
+func (p *presence) await(ctx context.Context) {
+	timer := time.NewTimer(presenceInterval)
+	defer timer.Stop()
+	select {
+	case <-p.first:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (p *presence) leave() { p.present.Store(false) }

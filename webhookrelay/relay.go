@@ -116,7 +116,7 @@ func New(c Config) (*Relay, error) {
 	}
 
 	m, events := newMetrics(), newEventCache()
-	p := &presence{owner: rand.Text()}
+	p := newPresence(rand.Text())
 	d := newDeliverer(c, p, events, m)
 	u := &upkeep{
 		pool: c.Pool, disabler: c.Disabler, disableAfter: c.DisableAfter, keep: c.Keep,
@@ -154,6 +154,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	parts.Go(func() { r.listener.run(listening) })
 	parts.Go(func() {
 		defer leave()
+		r.deliverer.presence.await(ctx)
 		r.deliverer.run(ctx)
 	})
 	parts.Wait()
