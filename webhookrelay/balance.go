@@ -41,9 +41,9 @@ func (x *exchange) share(ctx context.Context) error {
 	return nil
 }
 
-// longest are the webhooks that this process has had for longest, and for a while. Which
-// wait for nothing but their turn at this process are given back while others wait for
-// a place.
+// longest are up to n webhooks of the shard, those that this process has had for longest, and
+// for a while at least: one that was just taken is not given back before it had its turn. mu is
+// held.
 func (l *shard) longest(n int) []*hook {
 	if n <= 0 {
 		return nil
